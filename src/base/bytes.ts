@@ -1,0 +1,88 @@
+/** Bytes: compare, concatenate, convert. Nothing of Node, so that the client also runs in a browser. */
+
+export const EMPTY: Uint8Array = new Uint8Array(0);
+
+const encoder = new TextEncoder();
+const decoder = new TextDecoder();
+
+export function encodeUtf8(text: string): Uint8Array {
+  return encoder.encode(text);
+}
+
+export function decodeUtf8(bytes: Uint8Array): string {
+  return decoder.decode(bytes);
+}
+
+/** A caller's key or value as bytes. Bytes given by the caller are copied: what it does to them later is its own. */
+export function toBytes(value: string | Uint8Array): Uint8Array {
+  return typeof value === "string" ? encoder.encode(value) : value.slice();
+}
+
+/** Unsigned, byte by byte: etcd's key order. */
+export function compareBytes(a: Uint8Array, b: Uint8Array): number {
+  const shared = Math.min(a.length, b.length);
+  for (let i = 0; i < shared; i++) {
+    const difference = a[i]! - b[i]!;
+    if (difference !== 0) return difference;
+  }
+  return a.length - b.length;
+}
+
+export function equalBytes(a: Uint8Array, b: Uint8Array): boolean {
+  if (a.length !== b.length) return false;
+  for (let i = 0; i < a.length; i++) if (a[i] !== b[i]) return false;
+  return true;
+}
+
+export function concatBytes(parts: readonly Uint8Array[]): Uint8Array {
+  let length = 0;
+  for (const part of parts) length += part.length;
+  const all = new Uint8Array(length);
+  let at = 0;
+  for (const part of parts) {
+    all.set(part, at);
+    at += part.length;
+  }
+  return all;
+}
+
+/**
+ * A byte string: one character per byte, character code = byte. `<` on byte strings sorts as bytes do, and a Map finds
+ * one in a tenth of what a comparison of arrays costs (design, section 2). Only `kv` keeps keys in this form.
+ */
+export function toByteString(bytes: Uint8Array): string {
+  let text = "";
+  // 4,096 arguments at a time: within every engine's limit, and one call for any ordinary key.
+  for (let at = 0; at < bytes.length; at += 4096) {
+    text += String.fromCharCode.apply(null, bytes.subarray(at, at + 4096) as unknown as number[]);
+  }
+  return text;
+}
+
+export function fromByteString(text: string): Uint8Array {
+  const bytes = new Uint8Array(text.length);
+  for (let i = 0; i < text.length; i++) bytes[i] = text.charCodeAt(i);
+  return bytes;
+}
+
+export function toHex(bytes: Uint8Array): string {
+  let text = "";
+  for (const byte of bytes) text += byte.toString(16).padStart(2, "0");
+  return text;
+}
+
+/** Reads an unsigned 64-bit counter, big endian. Throws `RangeError` above 2^53 - 1: no counter of ours gets there. */
+export function readCounter(view: DataView, at: number): number {
+  const high = view.getUint32(at);
+  if (high > 0x1f_ffff) throw new RangeError("counter above 2^53 - 1");
+  return high * 0x1_0000_0000 + view.getUint32(at + 4);
+}
+
+export function writeCounter(view: DataView, at: number, value: number): void {
+  view.setUint32(at, Math.floor(value / 0x1_0000_0000));
+  view.setUint32(at + 4, value >>> 0);
+}
+
+export function viewOf(bytes: Uint8Array): DataView {
+  return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+}

@@ -1,0 +1,27 @@
+/**
+ * Where the machine's records live between restarts. Declared here, implemented by `storage/state-backend.ts` (floor 2,
+ * so the two meet only in the server): synchronous, written behind, flushed with the applied index in one batch.
+ */
+export interface StateStore {
+  /** `undefined` if absent. Throws `STATE_CORRUPT` when the record's checksum fails. The bytes are the caller's. */
+  read(key: Uint8Array): Uint8Array | undefined;
+  /** Visible to `read` at once, durable with the next flush. The store keeps both arrays. */
+  write(key: Uint8Array, value: Uint8Array): void;
+  delete(key: Uint8Array): void;
+}
+
+/** First byte of each record's key (design section 5). Format: append only. */
+export const KEY_SPACE = {
+  /** 8-byte main, 4-byte sub, both big endian -> the key-value, or a tombstone. */
+  revision: 0x01,
+  lease: 0x02,
+  member: 0x03,
+  alarm: 0x04,
+  ledger: 0x05,
+  /** Written by the machine: compact revision, state hash, consistent with the applied index of the same flush. */
+  machine: 0x06,
+  /** Written by the server: the Raft configuration as of the applied index. */
+  conf: 0x07,
+  /** Written by the state backend alone: applied index and term, counts and sums. */
+  meta: 0x7f,
+} as const;

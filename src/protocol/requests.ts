@@ -1,0 +1,123 @@
+/** One union of what a client can ask. Keys and values are bytes here; the client's door turns text into bytes. */
+import type { LeaseId, MemberId } from "../base/ids.ts";
+
+export type SortOrder = "none" | "ascend" | "descend";
+export type SortTarget = "key" | "version" | "create" | "mod" | "value";
+
+/** etcd's RangeRequest. `rangeEnd`: absent = one key, one zero byte = all keys from `key` on (etcd-semantics 1.3). */
+export interface RangeRequest {
+  readonly kind: "range";
+  readonly key: Uint8Array;
+  readonly rangeEnd?: Uint8Array | undefined;
+  /** Most key-values returned; 0 or less = no limit. */
+  readonly limit?: number | undefined;
+  /** 0 or less = the current one. May be negative inside a txn, where it is not mapped to current (section 2.5). */
+  readonly revision?: number | undefined;
+  readonly sortOrder?: SortOrder | undefined;
+  readonly sortTarget?: SortTarget | undefined;
+  readonly serializable?: boolean | undefined;
+  readonly keysOnly?: boolean | undefined;
+  readonly countOnly?: boolean | undefined;
+  readonly minModRevision?: number | undefined;
+  readonly maxModRevision?: number | undefined;
+  readonly minCreateRevision?: number | undefined;
+  readonly maxCreateRevision?: number | undefined;
+}
+
+export interface PutRequest {
+  readonly kind: "put";
+  readonly key: Uint8Array;
+  readonly value: Uint8Array;
+  readonly lease?: LeaseId | undefined;
+  readonly prevKv?: boolean | undefined;
+  readonly ignoreValue?: boolean | undefined;
+  readonly ignoreLease?: boolean | undefined;
+}
+
+export interface DeleteRangeRequest {
+  readonly kind: "deleteRange";
+  readonly key: Uint8Array;
+  readonly rangeEnd?: Uint8Array | undefined;
+  readonly prevKv?: boolean | undefined;
+}
+
+export type CompareResult = "equal" | "greater" | "less" | "notEqual";
+
+/** Left side: the stored field. Right side: the value given here. */
+export type Compare = {
+  readonly key: Uint8Array;
+  readonly rangeEnd?: Uint8Array | undefined;
+  readonly result: CompareResult;
+} & (
+  | { readonly target: "version"; readonly version: number }
+  | { readonly target: "create"; readonly createRevision: number }
+  | { readonly target: "mod"; readonly modRevision: number }
+  | { readonly target: "value"; readonly value: Uint8Array }
+  | { readonly target: "lease"; readonly lease: LeaseId }
+);
+
+export type RequestOp = RangeRequest | PutRequest | DeleteRangeRequest | TxnRequest;
+
+export interface TxnRequest {
+  readonly kind: "txn";
+  readonly compare: readonly Compare[];
+  readonly success: readonly RequestOp[];
+  readonly failure: readonly RequestOp[];
+}
+
+export interface CompactRequest {
+  readonly kind: "compact";
+  readonly revision: number;
+  /** Answer only once this member has physically dropped what the compaction allows. */
+  readonly physical?: boolean | undefined;
+}
+
+export interface MemberListRequest {
+  readonly kind: "memberList";
+  readonly linearizable?: boolean | undefined;
+}
+export interface MemberAddRequest {
+  readonly kind: "memberAdd";
+  readonly peerUrls: readonly string[];
+  readonly isLearner?: boolean | undefined;
+}
+export interface MemberRemoveRequest {
+  readonly kind: "memberRemove";
+  readonly id: MemberId;
+}
+export interface MemberUpdateRequest {
+  readonly kind: "memberUpdate";
+  readonly id: MemberId;
+  readonly peerUrls: readonly string[];
+}
+export interface MemberPromoteRequest {
+  readonly kind: "memberPromote";
+  readonly id: MemberId;
+}
+export interface MoveLeaderRequest {
+  readonly kind: "moveLeader";
+  readonly target: MemberId;
+}
+export interface StatusRequest {
+  readonly kind: "status";
+}
+export interface HashKvRequest {
+  readonly kind: "hashKv";
+  /** 0 = the current revision. */
+  readonly revision?: number | undefined;
+}
+
+export type Request =
+  | RangeRequest
+  | PutRequest
+  | DeleteRangeRequest
+  | TxnRequest
+  | CompactRequest
+  | MemberListRequest
+  | MemberAddRequest
+  | MemberRemoveRequest
+  | MemberUpdateRequest
+  | MemberPromoteRequest
+  | MoveLeaderRequest
+  | StatusRequest
+  | HashKvRequest;

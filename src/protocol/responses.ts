@@ -1,0 +1,84 @@
+/** One union of what a server answers, mirroring the requests kind by kind. */
+import type { MemberId, Revision } from "../base/ids.ts";
+import type { KeyValue, Member, ResponseHeader } from "./key-value.ts";
+import type { Request } from "./requests.ts";
+
+export interface RangeResult {
+  readonly kind: "range";
+  readonly revision: Revision;
+  readonly kvs: readonly KeyValue[];
+  readonly more: boolean;
+  /** Live keys in the range at that revision, before filters and limit. */
+  readonly count: number;
+}
+export interface PutResult {
+  readonly kind: "put";
+  readonly revision: Revision;
+  readonly prevKv?: KeyValue | undefined;
+}
+export interface DeleteRangeResult {
+  readonly kind: "deleteRange";
+  readonly revision: Revision;
+  readonly deleted: number;
+  readonly prevKvs: readonly KeyValue[];
+}
+/** One result per operation of the branch taken, in its order. */
+export interface TxnResult {
+  readonly kind: "txn";
+  readonly revision: Revision;
+  readonly succeeded: boolean;
+  readonly results: readonly OpResult[];
+}
+export type OpResult = RangeResult | PutResult | DeleteRangeResult | TxnResult;
+export interface CompactResult {
+  readonly kind: "compact";
+  readonly revision: Revision;
+}
+export interface MembersResult {
+  readonly kind: "members";
+  /** The member added, for `memberAdd`. */
+  readonly member?: Member | undefined;
+  readonly members: readonly Member[];
+}
+export interface MoveLeaderResult {
+  readonly kind: "moveLeader";
+}
+export interface StatusResult {
+  readonly kind: "status";
+  readonly revision: Revision;
+  readonly version: string;
+  /** Bytes on disk, never 0: etcdctl divides by it. */
+  readonly dbSize: number;
+  readonly dbSizeInUse: number;
+  readonly leader?: MemberId | undefined;
+  readonly raftIndex: number;
+  readonly raftTerm: number;
+  readonly raftAppliedIndex: number;
+  readonly errors: readonly string[];
+  readonly isLearner: boolean;
+  /** quorate's own: the chained hash of everything replicated, comparable at equal `raftAppliedIndex`. */
+  readonly stateHash: string;
+}
+export interface HashKvResult {
+  readonly kind: "hashKv";
+  readonly revision: Revision;
+  readonly hash: number;
+  readonly compactRevision: number;
+  readonly hashRevision: number;
+}
+
+export type Result =
+  | OpResult
+  | CompactResult
+  | MembersResult
+  | MoveLeaderResult
+  | StatusResult
+  | HashKvResult;
+
+/** What travels back: the result and its stamp. */
+export type Response<R extends Result = Result> = { readonly header: ResponseHeader; readonly result: R };
+
+/** Which result answers which request. */
+export type ResultOf<Q extends Request> = Q["kind"] extends "memberList" | "memberAdd" | "memberRemove" | "memberUpdate" | "memberPromote"
+  ? MembersResult
+  : Extract<Result, { readonly kind: Q["kind"] }>;

@@ -1,0 +1,73 @@
+/** What a member is opened with, and the defaults, in one place. Units in the names. */
+import type { ClusterId, MemberId } from "../base/ids.ts";
+import type { World } from "../platform/world.ts";
+import type { Member } from "../protocol/key-value.ts";
+import type { Network } from "../transport/network.ts";
+
+export interface StaticMember {
+  readonly name: string;
+  readonly peerUrl: string;
+  readonly clientUrl?: string | undefined;
+}
+
+/** Consulted only while the directory is empty, except that a directory of another cluster is refused. */
+export type Bootstrap =
+  /** A cluster of one with a random id. */
+  | { readonly kind: "alone" }
+  /** Every member starts with the same list; ids follow from token and names. */
+  | {
+      readonly kind: "static";
+      readonly token: string;
+      readonly members: readonly StaticMember[];
+      /** An operator's word that this member never held data: it votes without hearing every other member first. */
+      readonly skipWaitForPeers?: boolean | undefined;
+    }
+  /** Added to a running cluster by `memberAdd`, which gave the id. */
+  | {
+      readonly kind: "join";
+      readonly id: MemberId;
+      readonly clusterId: ClusterId;
+      readonly members: readonly Member[];
+    };
+
+export interface ServerOptions {
+  readonly name: string;
+  readonly bootstrap: Bootstrap;
+  /** Absent: nothing listens for clients; only in-process calls. "ws://127.0.0.1:0" takes a free port. */
+  readonly listenClientUrl?: string | undefined;
+  /** Absent: no peers can reach it (a member alone, until it is given one). */
+  readonly listenPeerUrl?: string | undefined;
+  readonly tickMs?: number | undefined;
+  readonly heartbeatMs?: number | undefined;
+  readonly electionTimeoutMs?: number | undefined;
+  readonly secret?: string | undefined;
+  readonly allowedOrigins?: readonly string[] | undefined;
+  readonly maxRequestBytes?: number | undefined;
+  readonly maxTxnOps?: number | undefined;
+  readonly flushIntervalMs?: number | undefined;
+  readonly flushBytes?: number | undefined;
+  readonly trailingEntries?: number | undefined;
+  readonly trailingBytes?: number | undefined;
+  readonly maxPendingProposals?: number | undefined;
+  readonly maxPendingBytes?: number | undefined;
+  readonly requestTimeoutMs?: number | undefined;
+}
+
+/** The world of a whole member: what the platform gives, and the network. */
+export interface ServerWorld extends World {
+  readonly network: Network;
+}
+
+export const DEFAULTS = {
+  tickMs: 20,
+  heartbeatMs: 100,
+  electionTimeoutMs: 1_000,
+  maxRequestBytes: 1_572_864,
+  maxTxnOps: 128,
+  flushIntervalMs: 1_000,
+  flushBytes: 8 << 20,
+  trailingEntries: 5_000,
+  trailingBytes: 16 << 20,
+  maxPendingProposals: 50_000,
+  maxPendingBytes: 128 << 20,
+} as const;
