@@ -1,0 +1,148 @@
+/**
+ * Carries committed entries to the machine, in order, a slice at a time: one entry may take seconds (a delete of a
+ * million keys), and ticks and messages must never wait for it. Slices are cut by counts, never by elapsed time.
+ */
+import type { LogIndex, Term } from "../base/ids.ts";
+import type { Clock } from "../platform/clock.ts";
+import type { Envelope } from "../machine/command.ts";
+import type { Applied, Machine } from "../machine/machine.ts";
+import { decodeConfChange } from "../raft/codec.ts";
+import type { Entry } from "../raft/entry.ts";
+import type { ConfChange } from "../raft/membership-types.ts";
+
+/** Index steps in one turn of the loop: a few milliseconds (bench/run.ts). */
+const STEPS_PER_TURN = 2_048;
+
+export interface ApplierHost {
+  decoded(index: LogIndex, term: Term): Envelope | undefined;
+  /** One entry is through. For a configuration change `change` is what to activate, or undefined if it was vetoed. */
+  onApplied(applied: Applied, entry: Entry, change: ConfChange | undefined): void;
+  /** A turn ends; `index` is the last entry applied. */
+  onTurn(index: LogIndex): void;
+  onFailure(error: unknown): void;
+}
+
+export class Applier {
+  #machine: Machine;
+  readonly #clock: Clock;
+  readonly #host: ApplierHost;
+  #queue: Entry[] = [];
+  #head = 0;
+  #current: Entry | undefined;
+  #currentChange: ConfChange | undefined;
+  #scheduled = false;
+  #stopped = false;
+  #boundaryCallbacks: (() => void)[] = [];
+
+  constructor(machine: Machine, clock: Clock, host: ApplierHost) {
+    this.#machine = machine;
+    this.#clock = clock;
+    this.#host = host;
+  }
+
+  get machine(): Machine {
+    return this.#machine;
+  }
+
+  get backlog(): number {
+    return this.#queue.length - this.#head;
+  }
+
+  push(entries: readonly Entry[]): void {
+    if (this.#stopped) return;
+    for (const entry of entries) this.#queue.push(entry);
+    if (!this.#scheduled) this.#run();
+  }
+
+  /** Calls back between two entries: now, if none is half-way. */
+  atBoundary(callback: () => void): void {
+    if (this.#current === undefined) callback();
+    else this.#boundaryCallbacks.push(callback);
+  }
+
+  /** A snapshot took the place of everything: what was half-way or waiting goes with the state it belonged to. */
+  replace(machine: Machine): void {
+    this.#machine = machine;
+    this.#queue = [];
+    this.#head = 0;
+    this.#current = undefined;
+    this.#atBoundaryNow();
+  }
+
+  stop(): void {
+    this.#stopped = true;
+    this.#queue = [];
+    this.#head = 0;
+    this.#boundaryCallbacks = [];
+  }
+
+  #run(): void {
+    this.#scheduled = false;
+    if (this.#stopped) return;
+    try {
+      this.#turn();
+    } catch (error) {
+      this.#host.onFailure(error);
+    }
+  }
+
+  #turn(): void {
+    let steps = STEPS_PER_TURN;
+    let last: LogIndex | undefined;
+    while (steps > 0) {
+      if (this.#current === undefined) {
+        const entry = this.#queue[this.#head];
+        if (entry === undefined) break;
+        this.#head += 1;
+        this.#begin(entry);
+      }
+      const machine = this.#machine;
+      const applied = machine.step(steps);
+      if (applied === undefined) break;
+      const entry = this.#current!;
+      this.#current = undefined;
+      const change = applied.outcome.ok ? this.#currentChange : undefined;
+      this.#host.onApplied(applied, entry, change);
+      if (this.#stopped) return;
+      last = entry.index;
+      steps -= 4;
+      if (this.#boundaryCallbacks.length > 0) this.#atBoundaryNow();
+    }
+    if (this.#head > 1024 && this.#head * 2 > this.#queue.length) {
+      this.#queue = this.#queue.slice(this.#head);
+      this.#head = 0;
+    }
+    const more = this.#current !== undefined || this.#head < this.#queue.length;
+    if (!more) {
+      this.#queue = [];
+      this.#head = 0;
+    }
+    if (more && !this.#scheduled) {
+      this.#scheduled = true;
+      this.#clock.defer(() => this.#run());
+    }
+    if (last !== undefined) this.#host.onTurn(last);
+  }
+
+  #begin(entry: Entry): void {
+    this.#current = entry;
+    const { index, term } = entry;
+    if (entry.kind === "confChange") {
+      const change = decodeConfChange(entry.data);
+      this.#currentChange = change;
+      this.#machine.begin({ index, term, data: change.context });
+      return;
+    }
+    this.#currentChange = undefined;
+    const envelope = this.#host.decoded(index, term);
+    this.#machine.begin(
+      envelope === undefined ? { index, term, data: entry.data } : { index, term, data: entry.data, envelope },
+    );
+  }
+
+  #atBoundaryNow(): void {
+    const callbacks = this.#boundaryCallbacks;
+    this.#boundaryCallbacks = [];
+    for (const callback of callbacks) callback();
+  }
+}

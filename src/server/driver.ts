@@ -1,0 +1,295 @@
+/**
+ * The one place where consensus meets the world, in two lanes (design section 4). The message lane carries out what
+ * the core wants done at once, whatever the disk is doing; the disk lane writes one batch at a time, and all that
+ * arrives meanwhile is the next one.
+ */
+import { StoreError } from "../base/errors.ts";
+import type { MemberId } from "../base/ids.ts";
+import type { Clock, Timer } from "../platform/clock.ts";
+import type { Logger } from "../platform/log.ts";
+import { decodeMessage, encodeMessage } from "../raft/codec.ts";
+import type { SnapshotMeta } from "../raft/membership-types.ts";
+import type { Outgoing } from "../raft/message.ts";
+import type { Raft } from "../raft/raft.ts";
+import type { HardState, Ready, SoftState } from "../raft/ready.ts";
+import type { Wal } from "../storage/wal.ts";
+import type { PeerMesh } from "../transport/peers.ts";
+import type { Applier } from "./applier.ts";
+import type { Proposal, Proposals } from "./proposals.ts";
+import type { Reads } from "./reads.ts";
+
+export interface DriverOptions {
+  readonly raft: Raft;
+  readonly wal: Wal;
+  readonly hardState: HardState;
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly applier: Applier;
+  readonly proposals: Proposals;
+  readonly reads: Reads;
+  /** Absent for a member that nobody can reach. */
+  readonly mesh: PeerMesh | undefined;
+  readonly tickMs: number;
+  readonly electionTicks: number;
+  readonly electionTimeoutMs: number;
+}
+
+export interface DriverHost {
+  onSoft(soft: SoftState): void;
+  onSnapshots(send: Ready["sendSnapshots"], abort: Ready["abortSnapshots"]): void;
+  /** The generation to name in the record that switches to a received snapshot. */
+  prepareInstall(meta: SnapshotMeta): Promise<number>;
+  /** The switch is durable: exchange state and machine in this very turn. */
+  installed(meta: SnapshotMeta): void;
+  onFailure(error: unknown): void;
+}
+
+export class Driver {
+  readonly #o: DriverOptions;
+  readonly #host: DriverHost;
+  #hardState: HardState;
+  #soft: SoftState;
+  #ticker: Timer | undefined;
+  #lastTickAt: number;
+  #scheduled = false;
+  #writing = false;
+  #writeStartedAt = 0;
+  #slowWriteReported = false;
+  #stopped = false;
+  #outbox: Proposal[] = [];
+  #notes: { readonly id: MemberId; done(): void; failed(error: unknown): void }[] = [];
+  readonly #unreachable = new Set<MemberId>();
+  /** Writes that took longer than an election timeout. */
+  slowWrites = 0;
+
+  constructor(options: DriverOptions, host: DriverHost) {
+    this.#o = options;
+    this.#host = host;
+    this.#hardState = options.hardState;
+    const { role, term, leader } = options.raft.status();
+    this.#soft = { role, term, leader };
+    this.#lastTickAt = options.clock.now();
+  }
+
+  get soft(): SoftState {
+    return this.#soft;
+  }
+
+  start(): void {
+    this.#lastTickAt = this.#o.clock.now();
+    this.#ticker = this.#o.clock.every(this.#o.tickMs, () => this.#onTimer());
+    this.poke();
+  }
+
+  /** Nothing is sent or written any more; a write under way is left to itself. */
+  stop(): void {
+    this.#stopped = true;
+    this.#ticker?.cancel();
+    for (const note of this.#notes) note.failed(new StoreError("STOPPED"));
+    this.#notes = [];
+  }
+
+  /** Something was handed to the core: look at it once everything that arrived with it is in. */
+  poke(): void {
+    if (this.#scheduled || this.#stopped) return;
+    this.#scheduled = true;
+    this.#o.clock.defer(() => {
+      this.#scheduled = false;
+      this.pump();
+    });
+  }
+
+  propose(proposal: Proposal): void {
+    this.#outbox.push(proposal);
+    this.poke();
+  }
+
+  onMessage(from: MemberId, bytes: Uint8Array): void {
+    if (this.#stopped) return;
+    try {
+      this.#o.raft.step(from, decodeMessage(bytes));
+    } catch (error) {
+      if (error instanceof RangeError) {
+        this.#o.log.warn({ from, error: error.message }, "dropped a malformed message");
+        return;
+      }
+      this.#host.onFailure(error);
+    }
+  }
+
+  /** Durable before it resolves: this member has seen `id` with data. */
+  noteMember(id: MemberId): Promise<void> {
+    if (this.#stopped) return Promise.reject(new StoreError("STOPPED"));
+    return new Promise((done, failed) => {
+      this.#notes.push({ id, done, failed });
+      this.poke();
+    });
+  }
+
+  /** The message lane. */
+  pump(): void {
+    if (this.#stopped) return;
+    const { raft, reads, clock } = this.#o;
+    try {
+      this.#handOver();
+      const ref = reads.waiting ? reads.begin(clock.now()) : undefined;
+      if (ref !== undefined) raft.readIndex(ref);
+      for (let ready = raft.takeReady(); ready !== undefined; ready = raft.takeReady()) {
+        this.#carryOut(ready);
+        if (this.#stopped) return;
+      }
+      this.#o.mesh?.flush();
+      if (!this.#writing) void this.#persist();
+    } catch (error) {
+      this.#host.onFailure(error);
+    }
+  }
+
+  #handOver(): void {
+    if (this.#outbox.length === 0) return;
+    const { raft } = this.#o;
+    const outbox = this.#outbox;
+    this.#outbox = [];
+    const leads = this.#soft.role === "leader";
+    const normal: { ref: number; data: Uint8Array }[] = [];
+    for (const proposal of outbox) {
+      // Before the call: a refusal takes both marks back.
+      proposal.handedOver = true;
+      proposal.forwardedIn = leads ? undefined : this.#soft.term;
+      if (proposal.change === undefined) normal.push({ ref: proposal.ref, data: proposal.data });
+      else raft.proposeConfChange(proposal.ref, proposal.change);
+    }
+    if (normal.length > 0) raft.propose(normal);
+  }
+
+  #carryOut(ready: Ready): void {
+    const { proposals, reads, applier, clock } = this.#o;
+    this.#send(ready.messages);
+    if (ready.soft !== undefined) {
+      const before = this.#soft;
+      this.#soft = ready.soft;
+      if (ready.soft.leader !== undefined && ready.soft.leader !== before.leader) {
+        reads.leaderChanged();
+        this.#offerParked();
+      }
+      this.#host.onSoft(ready.soft);
+    }
+    for (const { ref, id } of ready.placed) proposals.placed(ref, id);
+    for (const { ref, reason } of ready.dropped) proposals.dropped(ref, reason);
+    for (const { ref } of ready.readsDropped) reads.refused(ref, clock.now());
+    for (const { ref, index } of ready.reads) reads.confirmed(ref, index, applier.machine.applied.index);
+    if (ready.committed.length > 0) applier.push(ready.committed);
+    if (ready.sendSnapshots.length > 0 || ready.abortSnapshots.length > 0) {
+      this.#host.onSnapshots(ready.sendSnapshots, ready.abortSnapshots);
+    }
+  }
+
+  #send(messages: readonly Outgoing[]): void {
+    const { mesh } = this.#o;
+    for (const { to, message } of messages) {
+      const bulk = message.kind === "append" || message.kind === "forwardPropose";
+      const sent = mesh?.send(to, encodeMessage(message), !bulk) ?? false;
+      if (sent) continue;
+      // Certainly not sent: the caller need not wait for a time-out to know.
+      if (message.kind === "forwardPropose") {
+        for (const { ref } of message.proposals) this.#o.proposals.dropped(ref, "noLeader");
+      }
+      if (message.kind === "append") this.#unreachable.add(to);
+    }
+    if (this.#unreachable.size === 0) return;
+    for (const peer of this.#unreachable) this.#o.raft.unreachable(peer);
+    this.#unreachable.clear();
+  }
+
+  /** The disk lane: one write at a time. */
+  async #persist(): Promise<void> {
+    this.#writing = true;
+    try {
+      while (!this.#stopped) {
+        const batch = this.#o.raft.takePersist();
+        const notes = this.#notes;
+        if (batch === undefined && notes.length === 0) break;
+        this.#notes = [];
+        if (batch !== undefined) this.#hardState = batch.hardState;
+        this.#writeStartedAt = this.#o.clock.now();
+        const generation = batch?.install === undefined ? undefined : await this.#host.prepareInstall(batch.install);
+        await this.#o.wal.append(
+          batch ?? { hardState: this.#hardState, cutFrom: undefined, entries: [], install: undefined },
+          {
+            ...(generation === undefined ? {} : { generation }),
+            ...(notes.length === 0 ? {} : { noteMembers: notes.map(({ id }) => id) }),
+          },
+        );
+        if (this.#stopped) return;
+        this.#slowWriteReported = false;
+        for (const note of notes) note.done();
+        if (batch !== undefined) {
+          if (batch.install !== undefined) this.#host.installed(batch.install);
+          this.#o.raft.persisted(batch.seq);
+          this.#send(batch.messagesAfter);
+        }
+        // With `#writing` still set: the message lane runs, and this loop takes the next batch itself.
+        this.pump();
+      }
+    } catch (error) {
+      this.#host.onFailure(error);
+    } finally {
+      this.#writing = false;
+    }
+  }
+
+  #onTimer(): void {
+    if (this.#stopped) return;
+    const missed = Math.floor((this.#o.clock.now() - this.#lastTickAt) / this.#o.tickMs);
+    // After a stall, what waits in the sockets may say that the leader is well: read that first.
+    if (missed > 2) this.#o.clock.defer(() => this.#tick());
+    else this.#tick();
+  }
+
+  #tick(): void {
+    if (this.#stopped) return;
+    const { clock, tickMs, electionTicks, raft, proposals, reads } = this.#o;
+    const now = clock.now();
+    const elapsed = Math.floor((now - this.#lastTickAt) / tickMs);
+    if (elapsed <= 0) return;
+    this.#lastTickAt += elapsed * tickMs;
+    try {
+      for (let i = Math.min(elapsed, electionTicks - 1); i > 0; i--) raft.tick();
+    } catch (error) {
+      this.#host.onFailure(error);
+      return;
+    }
+    this.#watchDisk(now);
+    proposals.expire(now);
+    reads.expire(now);
+    if (proposals.parkedCount > 0 && this.#soft.leader !== undefined) this.#offerParked();
+    this.pump();
+  }
+
+  #offerParked(): void {
+    for (const proposal of this.#o.proposals.takeParked()) this.#outbox.push(proposal);
+    if (this.#outbox.length > 0) this.poke();
+  }
+
+  /** A leader whose disk stalls hands over: its followers' disks may be well (design section 4). */
+  #watchDisk(now: number): void {
+    if (!this.#writing || this.#slowWriteReported || now - this.#writeStartedAt < this.#o.electionTimeoutMs) return;
+    this.#slowWriteReported = true;
+    this.slowWrites += 1;
+    this.#o.log.warn({ ms: now - this.#writeStartedAt }, "a write to the log takes longer than an election timeout");
+    const status = this.#o.raft.status();
+    if (status.role !== "leader" || status.conf.voters.length < 2) return;
+    const best = bestSuccessor(status);
+    if (best !== undefined) this.#o.raft.transferLeader(best);
+  }
+}
+
+/** The voter that is furthest along and was heard of lately. */
+export function bestSuccessor(status: ReturnType<Raft["status"]>): MemberId | undefined {
+  let best: { id: MemberId; match: number } | undefined;
+  for (const peer of status.progress) {
+    if (peer.id === status.id || peer.isLearner || !peer.recentActive) continue;
+    if (best === undefined || peer.match > best.match) best = { id: peer.id, match: peer.match };
+  }
+  return best?.id;
+}

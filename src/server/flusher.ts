@@ -1,0 +1,138 @@
+/**
+ * When the state is flushed and how far the log may be released behind it. Never on the request path: a flush writes
+ * behind, and what the log loses is always in a durable state first (design section 5, raft-notes K1-K3).
+ */
+import { type LogIndex, logIndex, type Term } from "../base/ids.ts";
+import type { Clock, Timer } from "../platform/clock.ts";
+import type { Raft } from "../raft/raft.ts";
+import type { StateBackend } from "../storage/state-backend.ts";
+import type { Wal } from "../storage/wal.ts";
+import type { Applier } from "./applier.ts";
+
+export interface FlusherOptions {
+  readonly raft: Raft;
+  readonly wal: Wal;
+  readonly clock: Clock;
+  readonly applier: Applier;
+  readonly intervalMs: number;
+  readonly bytes: number;
+  readonly trailingEntries: number;
+  readonly trailingBytes: number;
+  /** Logs kept for an active follower that lags, at the most. */
+  readonly followerBytes: number;
+  /** Logs kept for a snapshot on its way, at the most. */
+  readonly sessionBytes: number;
+  /** The lowest index that a snapshot stream under way starts from. */
+  readonly sessionIndex: () => LogIndex | undefined;
+  readonly observe: (seconds: number) => void;
+  readonly onFailure: (error: unknown) => void;
+}
+
+export class Flusher {
+  readonly #o: FlusherOptions;
+  #state: StateBackend;
+  #timer: Timer | undefined;
+  #running: Promise<void> | undefined;
+  #paused = false;
+  #stopped = false;
+  /** Log bytes up to an index, sampled as entries are applied: how much a release leaves standing. */
+  #samples: { readonly index: number; readonly total: number }[] = [];
+  #total = 0;
+
+  constructor(state: StateBackend, options: FlusherOptions) {
+    this.#state = state;
+    this.#o = options;
+  }
+
+  start(): void {
+    this.#timer = this.#o.clock.every(this.#o.intervalMs, () => this.#consider());
+  }
+
+  stop(): void {
+    this.#stopped = true;
+    this.#timer?.cancel();
+  }
+
+  entryApplied(index: LogIndex, bytes: number): void {
+    this.#total += bytes;
+    const last = this.#samples.at(-1);
+    // A sample each 64 KiB: exact enough for windows of megabytes.
+    if (last === undefined || this.#total - last.total >= 65_536) this.#samples.push({ index, total: this.#total });
+    if (this.#state.bufferedBytes >= this.#o.bytes) this.#consider();
+  }
+
+  /** Resolves when what is applied now is durable. */
+  flush(): Promise<void> {
+    if (this.#running !== undefined) return this.#running.then(() => this.flush());
+    if (this.#stopped) return Promise.resolve();
+    this.#running = this.#flush().finally(() => {
+      this.#running = undefined;
+    });
+    return this.#running;
+  }
+
+  /** No flush begins until `resume`; resolves when none is under way. */
+  async pause(): Promise<void> {
+    this.#paused = true;
+    await this.#running;
+  }
+
+  resume(state: StateBackend): void {
+    this.#state = state;
+    this.#samples = [];
+    this.#paused = false;
+  }
+
+  #consider(): void {
+    if (this.#running !== undefined || this.#paused || this.#stopped) return;
+    if (this.#o.applier.machine.applied.index <= this.#state.appliedIndex) return;
+    this.flush().catch((error) => this.#o.onFailure(error));
+  }
+
+  async #flush(): Promise<void> {
+    const { applier, clock } = this.#o;
+    await new Promise<void>((resolve) => applier.atBoundary(resolve));
+    if (this.#stopped || this.#paused) return;
+    // From here to the call nothing may wait: the buffer is taken as of this entry.
+    const at: { index: LogIndex; term: Term } = applier.machine.applied;
+    if (at.index <= this.#state.appliedIndex) return;
+    const startedAt = clock.now();
+    await this.#state.flush({ index: at.index, term: at.term });
+    if (this.#stopped) return;
+    this.#o.observe((clock.now() - startedAt) / 1000);
+    this.#release();
+  }
+
+  /** Index below which at least `bytes` of applied log stand above it. */
+  #indexBehind(bytes: number): number {
+    let found = 0;
+    for (const sample of this.#samples) {
+      if (this.#total - sample.total < bytes) break;
+      found = sample.index;
+    }
+    return found;
+  }
+
+  #release(): void {
+    const { raft, wal, trailingEntries, trailingBytes, followerBytes, sessionBytes } = this.#o;
+    const status = raft.status();
+    const flushed = this.#state.appliedIndex;
+    let upTo = Math.max(flushed - trailingEntries, Math.min(flushed, this.#indexBehind(trailingBytes)));
+    const keepFor = (index: number, most: number): void => {
+      upTo = Math.min(upTo, Math.max(index, Math.min(flushed, this.#indexBehind(most))));
+    };
+    const session = this.#o.sessionIndex();
+    if (session !== undefined) keepFor(session, sessionBytes);
+    for (const peer of status.progress) {
+      if (peer.recentActive && peer.id !== status.id && peer.match > 0) keepFor(peer.match, followerBytes);
+    }
+    if (upTo <= status.base.index) return;
+    const index = logIndex(upTo);
+    const term = raft.termAt(index);
+    if (term === undefined) return;
+    raft.release(index);
+    wal.release({ index, term });
+    const keep = this.#samples.findIndex((sample) => sample.index > upTo);
+    this.#samples = keep === -1 ? [] : this.#samples.slice(keep);
+  }
+}

@@ -1,0 +1,44 @@
+/** Every figure a member keeps about itself, in one list. The shell renders them under etcd's names (node/metrics.ts). */
+
+/** A histogram's door: the shell decides on buckets. */
+export type Observe = (seconds: number) => void;
+
+export interface MetricsSink {
+  readonly walFsync: Observe;
+  readonly stateFlush: Observe;
+  readonly peerRoundTrip: (peer: bigint, seconds: number) => void;
+  /** The whole page as Prometheus text; `figures` are read at that moment. */
+  render(figures: () => Figures): Promise<string>;
+}
+
+export interface Figures {
+  readonly hasLeader: boolean;
+  readonly isLeader: boolean;
+  readonly isLearner: boolean;
+  readonly leaderChanges: number;
+  readonly proposalsCommitted: number;
+  readonly proposalsApplied: number;
+  readonly proposalsPending: number;
+  readonly proposalsFailed: number;
+  readonly dbSizeBytes: number;
+  readonly walSizeBytes: number;
+  readonly keys: number;
+  readonly revision: number;
+  readonly compactRevision: number;
+  readonly puts: number;
+  readonly deletes: number;
+  readonly txns: number;
+  readonly ranges: number;
+  readonly slowDisk: number;
+  readonly snapshotsSent: number;
+  readonly snapshotsInstalled: number;
+  readonly peersConnected: number;
+  readonly peersKnown: number;
+}
+
+export const noMetrics: MetricsSink = {
+  walFsync() {},
+  stateFlush() {},
+  peerRoundTrip() {},
+  render: async () => "",
+};

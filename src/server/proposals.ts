@@ -1,0 +1,185 @@
+/** Who waits for which command. One promise per call, none per entry; every wait ends by its deadline. */
+import { type Deferred, deferred } from "../base/deferred.ts";
+import { StoreError } from "../base/errors.ts";
+import type { LogIndex, Term } from "../base/ids.ts";
+import type { Envelope } from "../machine/command.ts";
+import type { Applied } from "../machine/machine.ts";
+import type { EntryId } from "../raft/entry.ts";
+import type { ConfChange } from "../raft/membership-types.ts";
+import type { DropReason } from "../raft/message.ts";
+
+export interface Proposal {
+  readonly ref: number;
+  readonly envelope: Envelope;
+  readonly data: Uint8Array;
+  /** Set for a membership change: the envelope then travels as its context. */
+  readonly change: ConfChange | undefined;
+  readonly deadline: number;
+  readonly settled: Deferred<Applied>;
+  /** False while nobody but this member has seen it: then giving up is certain to change nothing. */
+  handedOver: boolean;
+  /** Where it stands in this member's own log, once it leads. */
+  placed: EntryId | undefined;
+  /** The term in which it was handed to another member's log. */
+  forwardedIn: Term | undefined;
+}
+
+export class Proposals {
+  readonly #byRef = new Map<number, Proposal>();
+  readonly #byIndex = new Map<number, Proposal>();
+  /** Refused for a passing reason (no leader yet): offered again when that may have changed. */
+  #parked: Proposal[] = [];
+  #bytes = 0;
+  #nextRef = 1;
+  failed = 0;
+
+  get count(): number {
+    return this.#byRef.size;
+  }
+
+  get bytes(): number {
+    return this.#bytes;
+  }
+
+  nextRef(): number {
+    return this.#nextRef++;
+  }
+
+  add(ref: number, envelope: Envelope, data: Uint8Array, change: ConfChange | undefined, deadline: number): Proposal {
+    const proposal: Proposal = {
+      ref,
+      envelope,
+      data,
+      change,
+      deadline,
+      settled: deferred<Applied>(),
+      handedOver: false,
+      placed: undefined,
+      forwardedIn: undefined,
+    };
+    this.#byRef.set(ref, proposal);
+    this.#bytes += data.length;
+    return proposal;
+  }
+
+  placed(ref: number, id: EntryId): void {
+    const proposal = this.#byRef.get(ref);
+    if (proposal === undefined) return;
+    proposal.placed = id;
+    this.#byIndex.set(id.index, proposal);
+  }
+
+  /** The decoded form of an entry that this member proposed itself, so that it need not be decoded again. */
+  decoded(index: LogIndex, term: Term): Envelope | undefined {
+    const proposal = this.#byIndex.get(index);
+    return proposal?.placed?.term === term ? proposal.envelope : undefined;
+  }
+
+  /** U3: certainly not executed. A passing reason parks it, so that a caller does not see an election. */
+  dropped(ref: number, reason: DropReason): void {
+    const proposal = this.#byRef.get(ref);
+    if (proposal === undefined) return;
+    proposal.handedOver = false;
+    proposal.forwardedIn = undefined;
+    switch (reason) {
+      case "noLeader":
+      case "transferring":
+      case "confChangePending":
+        this.#parked.push(proposal);
+        return;
+      case "busy":
+        this.#reject(proposal, new StoreError("TOO_MANY_REQUESTS"));
+        return;
+      case "notMember":
+        this.#reject(proposal, new StoreError("MEMBER_REMOVED"));
+        return;
+      case "invalid":
+        this.#reject(proposal, new StoreError("UNHEALTHY"));
+    }
+  }
+
+  takeParked(): Proposal[] {
+    if (this.#parked.length === 0) return [];
+    const parked = this.#parked.filter((proposal) => this.#byRef.has(proposal.ref));
+    this.#parked = [];
+    return parked;
+  }
+
+  get parkedCount(): number {
+    return this.#parked.length;
+  }
+
+  applied(applied: Applied, mine: boolean): void {
+    const placed = this.#byIndex.get(applied.index);
+    if (placed !== undefined) {
+      this.#byIndex.delete(applied.index);
+      // U4: another term's entry was committed at its place, so this one never will be.
+      if (placed.placed?.term !== applied.term && this.#byRef.has(placed.ref)) {
+        this.#reject(placed, new StoreError("LEADER_CHANGED", { outcome: "rejected" }));
+      }
+    }
+    if (!mine || applied.envelope === undefined) return;
+    const proposal = this.#byRef.get(applied.envelope.ref);
+    if (proposal === undefined) return;
+    this.#forget(proposal);
+    proposal.settled.resolve(applied);
+  }
+
+  /**
+   * An entry of a newer term was applied: whatever an older leader committed lies before it, so a call that was
+   * forwarded in an older term and has not shown up is not known to happen any more. It might still, if the message
+   * lingers somewhere: hence "unknown", but at once instead of at the deadline.
+   */
+  newTermApplied(term: Term): void {
+    for (const proposal of this.#byRef.values()) {
+      if (proposal.placed === undefined && proposal.forwardedIn !== undefined && proposal.forwardedIn < term) {
+        this.#reject(proposal, new StoreError("LEADER_CHANGED", { outcome: "unknown" }));
+      }
+    }
+  }
+
+  /** The log up to `index` was replaced by a snapshot: what was placed there may or may not be in it. */
+  replaced(index: LogIndex): void {
+    for (const [at, proposal] of this.#byIndex) {
+      if (at > index) continue;
+      this.#byIndex.delete(at);
+      if (this.#byRef.has(proposal.ref)) this.#reject(proposal, new StoreError("LEADER_CHANGED", { outcome: "unknown" }));
+    }
+  }
+
+  /** The caller gave up. The command may still happen. */
+  abandon(proposal: Proposal, error: StoreError): void {
+    if (this.#byRef.has(proposal.ref)) this.#reject(proposal, error);
+  }
+
+  expire(now: number): void {
+    for (const proposal of this.#byRef.values()) {
+      if (proposal.deadline > now) continue;
+      this.#reject(
+        proposal,
+        proposal.handedOver
+          ? new StoreError("TIMEOUT", { outcome: "unknown" })
+          : new StoreError("DEADLINE_EXCEEDED", { outcome: "rejected" }),
+      );
+    }
+  }
+
+  endAll(code: "STOPPED" | "DISK_FAILED" | "INTERNAL" | "MEMBER_REMOVED", cause: unknown): void {
+    for (const proposal of this.#byRef.values()) {
+      this.#reject(proposal, new StoreError(code, { outcome: proposal.handedOver ? "unknown" : "rejected", cause }));
+    }
+    this.#parked = [];
+    this.#byIndex.clear();
+  }
+
+  #reject(proposal: Proposal, error: StoreError): void {
+    this.#forget(proposal);
+    this.failed += 1;
+    proposal.settled.reject(error);
+  }
+
+  #forget(proposal: Proposal): void {
+    this.#byRef.delete(proposal.ref);
+    this.#bytes -= proposal.data.length;
+  }
+}
