@@ -129,7 +129,10 @@ export function parseClusterConfig(input: unknown, file: string): ClusterConfig 
     if (field === "") return bad(file, "must be a JSON object");
     if (issue.type === "strict_object") {
       if (issue.expected === "never") return bad(file, `unknown field "${field}"`);
-      return bad(file, issue.received === "undefined" ? `field "${field}" is missing` : `field "${field}" must be an object`);
+      return bad(
+        file,
+        issue.received === "undefined" ? `field "${field}" is missing` : `field "${field}" must be an object`,
+      );
     }
     return bad(file, `field "${field}" ${issue.message}`);
   }

@@ -186,7 +186,7 @@ class Launcher {
 
   #start(slot: Slot): void {
     // The same interpreter and loaders as this process: Node on the build, or tsx on the source.
-    const child = fork(mainFile(), ["server", "--name", slot.name, "--config", this.#configFile], {
+    const child = fork(mainFile(), ["server", "--launched", "--name", slot.name, "--config", this.#configFile], {
       stdio: ["ignore", 2, 2, "ipc"],
       env: memberEnvironment(),
       execArgv: process.execArgv.filter((arg) => !arg.startsWith("--inspect")),

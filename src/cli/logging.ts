@@ -13,7 +13,9 @@ export function readable(line: string, colour: boolean): string {
   const label = String(level) as Shown;
   const shown = label.toUpperCase().padEnd(5);
   const clock = new Date(Number(time)).toISOString().slice(11, 23);
-  const facts = Object.entries(rest).map(([key, value]) => ` ${key}=${typeof value === "string" ? value : JSON.stringify(value)}`);
+  const facts = Object.entries(rest).map(
+    ([key, value]) => ` ${key}=${typeof value === "string" ? value : JSON.stringify(value)}`,
+  );
   const reason = err === undefined ? "" : ` err=${JSON.stringify((err as { message?: string }).message ?? err)}`;
   return `${clock} ${colour ? styleText(COLOURS[label] ?? "white", shown) : shown} ${name} ${msg}${facts.join("")}${reason}\n`;
 }

@@ -36,6 +36,8 @@ export interface MemberRun {
   readonly name: string;
   readonly logLevel: LogLevel;
   readonly json: boolean;
+  /** Started by the launcher, which listens on the other end of the channel that `process.send` writes to. */
+  readonly launched: boolean;
 }
 
 /** A launcher that died leaves nobody to wait for: a member that cannot close by then just ends. */
@@ -45,7 +47,7 @@ type Stop = { readonly handOver: boolean; readonly orphan?: boolean };
 
 /** Runs until it is told to stop (returns) or the member fails (throws). */
 export async function runMember(run: MemberRun): Promise<void> {
-  const launched = process.send !== undefined;
+  const { launched } = run;
   let stop: (how: Stop) => void = () => {};
   const stopped = new Promise<Stop>((resolve) => {
     stop = resolve;
@@ -53,7 +55,7 @@ export async function runMember(run: MemberRun): Promise<void> {
   listen(launched, (how) => stop(how));
 
   try {
-    await openAndServe(run, launched, stopped);
+    await openAndServe(run, stopped);
   } catch (error) {
     if (!launched || !process.connected) throw error;
     // The launcher prints it, with the member's name, so that it appears once.
@@ -68,7 +70,7 @@ export async function runMember(run: MemberRun): Promise<void> {
   }
 }
 
-async function openAndServe(run: MemberRun, launched: boolean, stopped: Promise<Stop>): Promise<void> {
+async function openAndServe(run: MemberRun, stopped: Promise<Stop>): Promise<void> {
   const [{ Node }, { createLogger }, { formatId }] = await Promise.all([
     import("../node/node.ts"),
     import("./logging.ts"),
@@ -89,14 +91,11 @@ async function openAndServe(run: MemberRun, launched: boolean, stopped: Promise<
     peerUrl: node.peerUrl ?? "",
     dir: run.node.dir ?? "",
   };
-  if (launched) process.send?.(ready);
+  if (run.launched) process.send?.(ready);
   else if (run.json) process.stdout.write(`${JSON.stringify(ready)}\n`);
   else process.stderr.write(`${run.name} ready: clients ${ready.clientUrl}, peers ${ready.peerUrl}\n`);
 
-  const end = await Promise.race([
-    stopped.then((how) => ({ how })),
-    node.onStopped.then((error) => ({ error })),
-  ]);
+  const end = await Promise.race([stopped.then((how) => ({ how })), node.onStopped.then((error) => ({ error }))]);
   if ("error" in end) {
     if (end.error !== undefined) throw end.error;
     return;
@@ -132,7 +131,10 @@ function listen(launched: boolean, stop: (how: Stop) => void): void {
  * The first signal stops, the second kills. npm passes a terminal's Ctrl-C on to a process that has already had it,
  * so what comes within half a second of the first is the same wish.
  */
-export function signalCounter(stop: () => void, kill: (exitCode: number) => void): (signal: "SIGINT" | "SIGTERM") => void {
+export function signalCounter(
+  stop: () => void,
+  kill: (exitCode: number) => void,
+): (signal: "SIGINT" | "SIGTERM") => void {
   let firstAt: number | undefined;
   return (signal) => {
     if (firstAt === undefined) {

@@ -1,0 +1,42 @@
+/** `Client.connect` for Node: the client, over WebSockets. */
+import { Client } from "../client/client.ts";
+import { silent } from "../platform/log.ts";
+import { NodeClock } from "../platform/node/clock.ts";
+import { NodeRandom } from "../platform/node/random.ts";
+import { connectChannel } from "../transport/client-channel.ts";
+import { WebSocketNetwork } from "../transport/node/websocket.ts";
+
+export interface ConnectOptions {
+  /** "127.0.0.1:7400", "ws://…": any members of one cluster. Default: the first three of `quorate cluster`. */
+  readonly endpoints?: readonly string[];
+  /** Milliseconds to wait for one connection. Default 2,000. */
+  readonly dialTimeoutMs?: number;
+  /** Milliseconds a call may take in all. Default 5,000. */
+  readonly timeoutMs?: number;
+  /** Largest request in bytes. Default 2 MiB. */
+  readonly maxSendBytes?: number;
+}
+
+export const DEFAULT_ENDPOINTS: readonly string[] = ["127.0.0.1:7400", "127.0.0.1:7402", "127.0.0.1:7404"];
+
+export function endpointUrl(endpoint: string): string {
+  return /^[a-z]+:\/\//.test(endpoint) ? endpoint.replace(/^http/, "ws") : `ws://${endpoint}`;
+}
+
+/** A client of a running cluster. Connects lazily; close it when done (`await using`). */
+export async function connect(options: ConnectOptions = {}): Promise<Client> {
+  const clock = new NodeClock();
+  const random = new NodeRandom();
+  const network = new WebSocketNetwork();
+  return Client.open({
+    clock,
+    random,
+    endpoints: options.endpoints ?? DEFAULT_ENDPOINTS,
+    ...(options.timeoutMs === undefined ? {} : { timeoutMs: options.timeoutMs }),
+    ...(options.dialTimeoutMs === undefined ? {} : { dialTimeoutMs: options.dialTimeoutMs }),
+    dial: async (endpoint, timeoutMs) => {
+      const connection = await network.dial(endpointUrl(endpoint), { maxFrameBytes: 1 << 30, timeoutMs });
+      return connectChannel(connection, { clock, log: silent, timeoutMs });
+    },
+  });
+}

@@ -1,0 +1,86 @@
+/** A member's figures as Prometheus text, under etcd's names, so that its dashboards and alerts carry over. */
+import { monitorEventLoopDelay } from "node:perf_hooks";
+import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from "prom-client";
+import type { Figures, MetricsSink } from "../server/metrics.ts";
+
+const GAUGES: readonly [name: string, help: string, read: (f: Figures) => number][] = [
+  ["etcd_server_has_leader", "1 if a leader is known", (f) => Number(f.hasLeader)],
+  ["etcd_server_is_leader", "1 if this member leads", (f) => Number(f.isLeader)],
+  ["etcd_server_is_learner", "1 if this member is a learner", (f) => Number(f.isLearner)],
+  ["etcd_server_proposals_committed_total", "last committed index", (f) => f.proposalsCommitted],
+  ["etcd_server_proposals_applied_total", "last applied index", (f) => f.proposalsApplied],
+  ["etcd_server_proposals_pending", "proposals waiting to be applied", (f) => f.proposalsPending],
+  ["etcd_mvcc_db_total_size_in_bytes", "size of the state on disk", (f) => f.dbSizeBytes],
+  ["etcd_mvcc_db_total_size_in_use_in_bytes", "size of the state in use", (f) => f.dbSizeBytes],
+  ["etcd_debugging_mvcc_keys_total", "live keys", (f) => f.keys],
+  ["etcd_debugging_mvcc_current_revision", "current revision", (f) => f.revision],
+  ["etcd_debugging_mvcc_compact_revision", "last compacted revision", (f) => f.compactRevision],
+  ["quorate_wal_size_bytes", "size of the log on disk", (f) => f.walSizeBytes],
+  ["quorate_peers_connected", "peers with a connection", (f) => f.peersConnected],
+  ["quorate_peers_known", "peers in the membership", (f) => f.peersKnown],
+];
+
+const COUNTERS: readonly [name: string, help: string, read: (f: Figures) => number][] = [
+  ["etcd_server_leader_changes_seen_total", "leader changes seen", (f) => f.leaderChanges],
+  ["etcd_server_proposals_failed_total", "proposals that failed", (f) => f.proposalsFailed],
+  ["etcd_mvcc_put_total", "puts applied", (f) => f.puts],
+  ["etcd_mvcc_delete_total", "deletes applied", (f) => f.deletes],
+  ["etcd_mvcc_txn_total", "txns applied", (f) => f.txns],
+  ["etcd_mvcc_range_total", "ranges served", (f) => f.ranges],
+  ["quorate_slow_disk_writes_total", "log writes longer than an election timeout", (f) => f.slowDisk],
+  ["quorate_snapshots_sent_total", "snapshots delivered to followers", (f) => f.snapshotsSent],
+  ["quorate_snapshots_installed_total", "snapshots installed", (f) => f.snapshotsInstalled],
+];
+
+const powers = (start: number, count: number): number[] => Array.from({ length: count }, (_, i) => start * 2 ** i);
+
+export function prometheusMetrics(): MetricsSink & { close(): void } {
+  const registry = new Registry();
+  collectDefaultMetrics({ register: registry });
+  const registers = [registry];
+  const gauges = GAUGES.map(([name, help, read]) => ({ metric: new Gauge({ name, help, registers }), read }));
+  const counters = COUNTERS.map(([name, help, read]) => ({ metric: new Counter({ name, help, registers }), read }));
+  const fsync = new Histogram({
+    name: "etcd_disk_wal_fsync_duration_seconds",
+    help: "time of one synchronous log write",
+    buckets: powers(0.001, 14),
+    registers,
+  });
+  const flush = new Histogram({
+    name: "etcd_disk_backend_commit_duration_seconds",
+    help: "time of one state flush",
+    buckets: powers(0.001, 14),
+    registers,
+  });
+  const roundTrip = new Histogram({
+    name: "etcd_network_peer_round_trip_time_seconds",
+    help: "round trip to a peer",
+    labelNames: ["To"],
+    buckets: powers(0.0001, 16),
+    registers,
+  });
+  const delay = monitorEventLoopDelay({ resolution: 20 });
+  delay.enable();
+  const delayP99 = new Gauge({ name: "quorate_event_loop_delay_p99_seconds", help: "event loop delay, p99", registers });
+  const delayMax = new Gauge({ name: "quorate_event_loop_delay_max_seconds", help: "event loop delay, maximum", registers });
+  return {
+    walFsync: (seconds) => fsync.observe(seconds),
+    stateFlush: (seconds) => flush.observe(seconds),
+    peerRoundTrip: (peer, seconds) => roundTrip.labels(peer.toString(16)).observe(seconds),
+    async render(figures) {
+      const now = figures();
+      for (const { metric, read } of gauges) metric.set(read(now));
+      for (const { metric, read } of counters) {
+        metric.reset();
+        metric.inc(read(now));
+      }
+      delayP99.set(delay.percentile(99) / 1e9);
+      delayMax.set(delay.max / 1e9);
+      return registry.metrics();
+    },
+    close() {
+      delay.disable();
+      registry.clear();
+    },
+  };
+}

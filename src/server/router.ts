@@ -1,0 +1,189 @@
+/** From request to answer: what is checked where, in etcd's order (etcd-semantics section 0.1), and who waits for what. */
+import { StoreError } from "../base/errors.ts";
+import { type ClusterId, type MemberId, NO_LEASE, type Revision, revision, type Term } from "../base/ids.ts";
+import { isReadOnlyTxn, isSerializableTxn } from "../kv/txn.ts";
+import { checkDeleteRange, checkPut, checkRange, checkTxn } from "../kv/check.ts";
+import type { Command, Envelope } from "../machine/command.ts";
+import { encodeEnvelope } from "../machine/envelope-codec.ts";
+import type { Applied, Machine } from "../machine/machine.ts";
+import type { Clock } from "../platform/clock.ts";
+import type { CallOptions } from "../protocol/channel.ts";
+import type { ResponseHeader } from "../protocol/key-value.ts";
+import type { CompactRequest, DeleteRangeRequest, PutRequest, Request, TxnRequest } from "../protocol/requests.ts";
+import type { Response, Result } from "../protocol/responses.ts";
+import type { ConfChange } from "../raft/membership-types.ts";
+import type { Applier } from "./applier.ts";
+import type { Driver } from "./driver.ts";
+import type { MemberAdmin } from "./member-admin.ts";
+import type { Proposals } from "./proposals.ts";
+import type { Reads } from "./reads.ts";
+
+/** etcd refuses new proposals above this many committed and unapplied entries (section 0.1). */
+const APPLY_BACKLOG_MAX = 5_000;
+/** Index steps in one turn of a read: about a millisecond. */
+const READ_STEPS_PER_TURN = 1_000;
+
+export interface RouterOptions {
+  readonly memberId: MemberId;
+  readonly clusterId: ClusterId;
+  readonly incarnation: number;
+  readonly clock: Clock;
+  readonly driver: Driver;
+  readonly applier: Applier;
+  readonly proposals: Proposals;
+  readonly reads: Reads;
+  readonly admin: MemberAdmin;
+  readonly maxTxnOps: number;
+  readonly maxRequestBytes: number;
+  readonly maxPendingProposals: number;
+  readonly maxPendingBytes: number;
+  readonly requestTimeoutMs: number;
+  readonly isLearner: () => boolean;
+  readonly status: () => Promise<Result>;
+  /** Begins or goes on with dropping what a compaction allows; resolves when nothing is left to drop. */
+  readonly compacted: () => Promise<void>;
+}
+
+interface Steps<R> {
+  step(budget: number): R | undefined;
+  close(): void;
+}
+
+export class Router {
+  readonly #o: RouterOptions;
+
+  constructor(options: RouterOptions) {
+    this.#o = options;
+  }
+
+  get #machine(): Machine {
+    return this.#o.applier.machine;
+  }
+
+  async handle(request: Request, options: CallOptions): Promise<Response> {
+    options.signal?.throwIfAborted();
+    const deadline = this.#o.clock.now() + Math.min(options.timeoutMs, this.#o.requestTimeoutMs);
+    if (this.#o.isLearner() && !servedByLearner(request)) throw new StoreError("NOT_SUPPORTED_FOR_LEARNER");
+    switch (request.kind) {
+      case "range":
+        checkRange(request);
+        if (!request.serializable) await this.#linearizable(deadline);
+        return this.#answer(await this.#inSlices(this.#machine.startRange(request)));
+      case "put":
+        checkPut(request);
+        return this.#write(request, deadline, options.signal);
+      case "deleteRange":
+        checkDeleteRange(request);
+        return this.#write(request, deadline, options.signal);
+      case "txn":
+        checkTxn(request, this.#o.maxTxnOps);
+        if (!isReadOnlyTxn(request)) return this.#write(request, deadline, options.signal);
+        if (!isSerializableTxn(request)) await this.#linearizable(deadline);
+        return this.#answer(await this.#inSlices(this.#machine.startTxnRead(request)));
+      case "compact": {
+        const response = await this.#write(request, deadline, options.signal);
+        const dropped = this.#o.compacted();
+        if (request.physical) await dropped;
+        return response;
+      }
+      case "hashKv":
+        return this.#answer(await this.#inSlices(this.#machine.startHashKv(request.revision ?? 0)));
+      case "status":
+        return this.#answer(await this.#o.status());
+      case "memberList":
+        if (request.linearizable) await this.#linearizable(deadline);
+        return this.#answer({ kind: "members", members: this.#machine.members() }, revision(0));
+      case "memberAdd":
+      case "memberRemove":
+      case "memberUpdate":
+      case "memberPromote":
+      case "moveLeader": {
+        const result = await this.#o.admin.handle(request, deadline);
+        return this.#answer(result, revision(0));
+      }
+      default:
+        request satisfies never;
+        throw new StoreError("INVALID_REQUEST");
+    }
+  }
+
+  /** Proposes and waits until this member has applied it. */
+  async propose(command: Command, deadline: number, change?: (data: Uint8Array) => ConfChange): Promise<Applied> {
+    const { proposals, driver, applier, memberId, incarnation } = this.#o;
+    const ref = proposals.nextRef();
+    const envelope: Envelope = {
+      proposer: memberId,
+      incarnation,
+      ref,
+      clientId: 0,
+      sequence: 0,
+      lowestUnacknowledged: 0,
+      leaseId: NO_LEASE,
+      command,
+    };
+    const data = encodeEnvelope(envelope);
+    if (data.length > this.#o.maxRequestBytes) throw new StoreError("REQUEST_TOO_LARGE");
+    if (
+      applier.backlog > APPLY_BACKLOG_MAX ||
+      proposals.count >= this.#o.maxPendingProposals ||
+      proposals.bytes + data.length > this.#o.maxPendingBytes
+    ) {
+      throw new StoreError("TOO_MANY_REQUESTS");
+    }
+    const proposal = proposals.add(ref, envelope, data, change?.(data), deadline);
+    driver.propose(proposal);
+    return proposal.settled.promise;
+  }
+
+  async #write(
+    command: PutRequest | DeleteRangeRequest | TxnRequest | CompactRequest,
+    deadline: number,
+    signal: AbortSignal | undefined,
+  ): Promise<Response> {
+    const proposing = this.propose(command, deadline);
+    const applied = await (signal === undefined ? proposing : abortable(proposing, signal));
+    if (!applied.outcome.ok) throw applied.outcome.error;
+    return this.#answer(applied.outcome.result, undefined, applied.term);
+  }
+
+  async #linearizable(deadline: number): Promise<void> {
+    const waiting = this.#o.reads.wait(deadline);
+    this.#o.driver.poke();
+    await waiting;
+  }
+
+  async #inSlices<R>(steps: Steps<R>): Promise<R> {
+    try {
+      for (;;) {
+        const result = steps.step(READ_STEPS_PER_TURN);
+        if (result !== undefined) return result;
+        await new Promise<void>((resolve) => this.#o.clock.defer(resolve));
+      }
+    } finally {
+      steps.close();
+    }
+  }
+
+  #answer(result: Result, at?: Revision, raftTerm: Term = this.#machine.applied.term): Response {
+    const header: ResponseHeader = {
+      clusterId: this.#o.clusterId,
+      memberId: this.#o.memberId,
+      revision: at ?? ("revision" in result && result.kind !== "range" ? result.revision : this.#machine.revision),
+      raftTerm,
+    };
+    return { header, result };
+  }
+}
+
+function servedByLearner(request: Request): boolean {
+  return request.kind === "status" || request.kind === "hashKv" || (request.kind === "range" && request.serializable === true);
+}
+
+/** The caller's giving up does not take the command back: its outcome is unknown to it. */
+function abortable<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const onAbort = (): void => reject(new StoreError("CANCELLED", { outcome: "unknown", cause: signal.reason }));
+    signal.addEventListener("abort", onAbort, { once: true });
+    promise.then(resolve, reject).finally(() => signal.removeEventListener("abort", onAbort));
+  });
+}

@@ -1,0 +1,756 @@
+/**
+ * One complete member: opens its data, joins consensus, serves requests, closes. Everything it takes from outside is in
+ * `ServerWorld`, so the same code runs in production and in the simulator.
+ */
+import { StoreError } from "../base/errors.ts";
+import { InvariantError } from "../base/assert.ts";
+import { type ClusterId, formatId, type LogIndex, logIndex, type MemberId, revision, type Term, term } from "../base/ids.ts";
+import { type Machine, MachineLoader, seedMembers } from "../machine/machine.ts";
+import { KEY_SPACE } from "../machine/state-store.ts";
+import type { Timer } from "../platform/clock.ts";
+import type { CallOptions, Channel } from "../protocol/channel.ts";
+import type { Member } from "../protocol/key-value.ts";
+import type { Request } from "../protocol/requests.ts";
+import type { Response, ResultOf, StatusResult } from "../protocol/responses.ts";
+import { decodeConfState, encodeConfState } from "../raft/codec.ts";
+import type { ConfState } from "../raft/membership-types.ts";
+import { Raft } from "../raft/raft.ts";
+import { createDataDir, type DataDir, openDataDir, probeDataDir } from "../storage/data-dir.ts";
+import type { StateBackend } from "../storage/state-backend.ts";
+import { ClientListener } from "../transport/client-listener.ts";
+import type { HttpAnswer } from "../transport/network.ts";
+import { PeerMesh } from "../transport/peers.ts";
+import { VERSION } from "../base/version.ts";
+import { Applier } from "./applier.ts";
+import { awaitWitnesses, birthOf, NO_CONF } from "./bootstrap.ts";
+import { bestSuccessor, Driver } from "./driver.ts";
+import { Flusher } from "./flusher.ts";
+import { decodeHello, encodeHello } from "./hello.ts";
+import { healthAnswer } from "./health.ts";
+import { MemberAdmin, PEER_CALL } from "./member-admin.ts";
+import { type Figures, type MetricsSink, noMetrics } from "./metrics.ts";
+import { DEFAULTS, type ServerOptions, type ServerWorld } from "./options.ts";
+import { Proposals } from "./proposals.ts";
+import { Reads } from "./reads.ts";
+import { Router } from "./router.ts";
+import { SnapshotReception, SnapshotSender } from "./snapshots.ts";
+
+/** Key of the Raft configuration as of the applied index, in the state. */
+const CONF_KEY = Uint8Array.of(KEY_SPACE.conf);
+/** The log of a static cluster begins behind this place, as if a snapshot stood there: whoever joins later needs one. */
+const BIRTH = { index: logIndex(1), term: term(1) };
+
+export interface ServerStatus {
+  readonly id: MemberId;
+  readonly role: "follower" | "preCandidate" | "candidate" | "leader";
+  readonly leader: MemberId | undefined;
+  readonly term: number;
+  readonly commit: number;
+  readonly applied: number;
+  readonly firstIndex: number;
+  readonly lastIndex: number;
+  readonly stateHash: string;
+  readonly conf: ConfState;
+}
+
+function options<T extends object>(given: T): { [K in keyof T]: Exclude<T[K], undefined> } {
+  return Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined)) as {
+    [K in keyof T]: Exclude<T[K], undefined>;
+  };
+}
+
+/** Builds the machine from a state's records, in slices, so that heartbeats go on meanwhile. */
+async function loadMachine(state: StateBackend): Promise<Machine> {
+  const loader = new MachineLoader({
+    store: state,
+    applied: { index: state.appliedIndex, term: state.appliedTerm },
+  });
+  await state.scan((key, value) => loader.record(key, value));
+  return loader.finish();
+}
+
+function confOf(state: StateBackend): ConfState {
+  const bytes = state.read(CONF_KEY);
+  return bytes === undefined ? NO_CONF : decodeConfState(bytes);
+}
+
+export class Server {
+  readonly id: MemberId;
+  readonly clusterId: ClusterId;
+  readonly name: string;
+  /** Resolves when the member ended: with the error that ended it, or `undefined` after `close`. */
+  readonly stopped: Promise<StoreError | undefined>;
+
+  readonly #world: ServerWorld;
+  readonly #options: ServerOptions & typeof DEFAULTS;
+  readonly #metrics: MetricsSink;
+  readonly #dir: DataDir;
+  readonly #noted: Set<MemberId>;
+  readonly #raft: Raft;
+  readonly #applier: Applier;
+  readonly #proposals = new Proposals();
+  readonly #reads = new Reads();
+  readonly #driver: Driver;
+  readonly #flusher: Flusher;
+  readonly #mesh: PeerMesh | undefined;
+  readonly #admin: MemberAdmin;
+  readonly #router: Router;
+  readonly #sender: SnapshotSender | undefined;
+  readonly #reception: SnapshotReception;
+  readonly #staticUrls = new Map<MemberId, readonly string[]>();
+  #listener: ClientListener | undefined;
+  #state: StateBackend;
+  /** The configuration as of the applied index, and as of the last flush. */
+  #conf: ConfState;
+  #incoming: { readonly state: StateBackend; readonly machine: Machine } | undefined;
+  #leaderChanges = 0;
+  #installed = 0;
+  #dbSize = 1;
+  #walSize = 1;
+  #sizeTimer: Timer | undefined;
+  #compaction: Promise<void> | undefined;
+  #publishing = false;
+  #phase: "running" | "closing" | "ended" = "running";
+  #end!: (error: StoreError | undefined) => void;
+  #clientUrl: string | undefined;
+  #peerUrl: string | undefined;
+
+  /**
+   * Opens a member. Resolves once it takes part in consensus (a leader need not be known yet). A new member of a
+   * static cluster first waits for every other member; `aborted` ends that wait.
+   * Throws `BAD_CONFIG`, `ADDRESS_IN_USE`, `DATA_DIR_IN_USE`, `DATA_DIR_MISMATCH`, `FORMAT_TOO_NEW`, `WAL_CORRUPT`,
+   * `STATE_CORRUPT`, `MEMBER_DATA_LOST`.
+   */
+  static async open(
+    world: ServerWorld,
+    given: ServerOptions,
+    metrics: MetricsSink = noMetrics,
+    aborted: Promise<void> = new Promise(() => {}),
+  ): Promise<Server> {
+    const all = { ...DEFAULTS, ...options(given) } as ServerOptions & typeof DEFAULTS;
+    if (all.electionTimeoutMs < 5 * all.heartbeatMs || all.heartbeatMs < all.tickMs) {
+      throw new StoreError("BAD_CONFIG", {
+        message: "quorate: the election timeout must be at least 5 heartbeats, and a heartbeat at least one tick",
+      });
+    }
+    const { bootstrap } = all;
+    if (bootstrap.kind === "static" && bootstrap.members.length > 1 && all.listenPeerUrl === undefined) {
+      throw new StoreError("BAD_CONFIG", { message: "quorate: a member of a cluster needs a peer address to listen on" });
+    }
+    const { disk, checksum, log } = world;
+    const birth = bootstrap.kind === "alone" ? undefined : birthOf(world, all, all.listenPeerUrl);
+    if ((await probeDataDir(disk)) === "empty") {
+      const born = birth ?? birthOf(world, all, all.listenPeerUrl);
+      await awaitWitnesses(world, all, born, all.listenPeerUrl, aborted);
+      const joins = bootstrap.kind === "join";
+      await createDataDir(disk, {
+        identity: { memberId: born.memberId, clusterId: born.clusterId, incarnation: 0 },
+        conf: born.conf,
+        base: joins ? { index: logIndex(0), term: term(0) } : BIRTH,
+        seed: (store) => {
+          seedMembers(store, born.members);
+          store.write(CONF_KEY, encodeConfState(born.conf));
+        },
+        checksum,
+      });
+    }
+    const dir = await openDataDir(disk, {
+      checksum,
+      log,
+      ...(birth === undefined ? {} : { expect: { memberId: birth.memberId, clusterId: birth.clusterId } }),
+    });
+    try {
+      const machine = await loadMachine(dir.state);
+      const server = new Server(world, all, metrics, dir, machine, birth?.members ?? []);
+      await server.#start();
+      return server;
+    } catch (error) {
+      await dir.close().catch(() => {});
+      throw error;
+    }
+  }
+
+  private constructor(
+    world: ServerWorld,
+    all: ServerOptions & typeof DEFAULTS,
+    metrics: MetricsSink,
+    dir: DataDir,
+    machine: Machine,
+    staticMembers: readonly Member[],
+  ) {
+    this.#world = world;
+    this.#options = all;
+    this.#metrics = metrics;
+    this.#dir = dir;
+    this.#state = dir.state;
+    this.#noted = new Set(dir.recovered.noted);
+    this.id = dir.identity.memberId;
+    this.clusterId = dir.identity.clusterId;
+    this.name = all.name;
+    this.stopped = new Promise((resolve) => {
+      this.#end = resolve;
+    });
+    for (const member of staticMembers) this.#staticUrls.set(member.id, member.peerUrls);
+    this.#conf = confOf(dir.state);
+
+    const { clock, random, log } = world;
+    const electionTicks = Math.max(2, Math.round(all.electionTimeoutMs / all.tickMs));
+    const { hardState, base, entries } = dir.recovered;
+    const applied = machine.applied.index;
+    const raft = new Raft(
+      {
+        id: this.id,
+        electionTicks,
+        heartbeatTicks: Math.max(1, Math.round(all.heartbeatMs / all.tickMs)),
+        maxMessageBytes: 1 << 20,
+        inflightCountMax: 256,
+        inflightBytesMax: 16 << 20,
+        uncommittedBytesMax: 64 << 20,
+        applyBytesMax: 16 << 20,
+        pendingReadsMax: 10_000,
+        electionTimeout: () => electionTicks + Math.floor(random.next() * electionTicks),
+      },
+      {
+        // W8: what the state has applied was committed, though the record that says so may not have been written.
+        hardState: { ...hardState, commit: logIndex(Math.max(hardState.commit, applied)) },
+        base,
+        entries,
+        applied,
+        conf: this.#conf,
+      },
+    );
+    this.#raft = raft;
+    this.#applier = new Applier(machine, clock, {
+      decoded: (index, at) => this.#proposals.decoded(index, at),
+      onApplied: (done, entry, change) => {
+        if (entry.kind === "confChange") {
+          this.#conf = raft.applyConfChange(entry.index, change);
+          this.#state.write(CONF_KEY, encodeConfState(this.#conf));
+          this.#membersChanged();
+        }
+        const { envelope } = done;
+        const mine = envelope?.proposer === this.id && envelope.incarnation === dir.identity.incarnation;
+        this.#proposals.applied(done, mine);
+        if (entry.term > this.#lastAppliedTerm) {
+          this.#lastAppliedTerm = entry.term;
+          this.#proposals.newTermApplied(entry.term);
+        }
+        this.#flusher.entryApplied(entry.index, entry.data.length + 24);
+        if (envelope?.command.kind === "compact" && done.outcome.ok) void this.#compact();
+      },
+      onTurn: (index) => {
+        raft.applied(index);
+        this.#reads.applied(index);
+        this.#driver.poke();
+      },
+      onFailure: (error) => this.#fail(error),
+    });
+    this.#lastAppliedTerm = machine.applied.term;
+    dir.wal.onFsync = (seconds) => metrics.walFsync(seconds);
+
+    if (all.listenPeerUrl !== undefined) {
+      this.#mesh = new PeerMesh({
+        network: world.network,
+        clock,
+        random,
+        log,
+        hmac: world.hmac,
+        self: { id: this.id, clusterId: this.clusterId, incarnation: dir.identity.incarnation },
+        ...(all.secret === undefined ? {} : { secret: all.secret }),
+        listenUrl: all.listenPeerUrl,
+        allowedOrigins: all.allowedOrigins ?? [],
+        maxFrameBytes: 64 << 20,
+        hello: () => encodeHello({ holdsData: true, noted: [...this.#noted] }),
+        onHello: async (peer, bytes) => {
+          const hello = decodeHello(bytes);
+          if (!hello.holdsData || this.#noted.has(peer)) return;
+          // Durable before the handshake ends: if that member comes back empty, this one will know.
+          await this.#driver.noteMember(peer);
+          this.#noted.add(peer);
+        },
+        onMessage: (from, message) => {
+          if (message[0] === PEER_CALL) this.#admin.onPeerCall(from, message.slice());
+          else this.#driver.onMessage(from, message);
+        },
+        onBurst: () => this.#driver.poke(),
+        onUp: (peer) => log.info({ peer: formatId(peer) }, "peer connected"),
+        onDown: (peer, reason) => {
+          log.info({ peer: formatId(peer), reason }, "peer disconnected");
+          if (this.#phase !== "running") return;
+          raft.unreachable(peer);
+          this.#driver.poke();
+        },
+        onRoundTrip: (peer, ms) => metrics.peerRoundTrip(peer, ms / 1000),
+        onStream: (from, connection) => this.#reception.accept(from, connection),
+      });
+    }
+    this.#driver = new Driver(
+      {
+        raft,
+        wal: dir.wal,
+        hardState,
+        clock,
+        log,
+        applier: this.#applier,
+        proposals: this.#proposals,
+        reads: this.#reads,
+        mesh: this.#mesh,
+        tickMs: all.tickMs,
+        electionTicks,
+        electionTimeoutMs: all.electionTimeoutMs,
+      },
+      {
+        onSoft: (soft) => {
+          if (soft.leader !== undefined && soft.leader !== this.#lastLeader) this.#leaderChanges += 1;
+          this.#lastLeader = soft.leader ?? this.#lastLeader;
+          log.info(
+            { role: soft.role, term: soft.term, leader: soft.leader === undefined ? undefined : formatId(soft.leader) },
+            "role",
+          );
+          if (soft.leader !== undefined) this.#publish();
+        },
+        onSnapshots: (send, abort) => {
+          for (const { to, session } of abort) this.#sender?.abort(to, session);
+          for (const { to, session } of send) {
+            if (this.#sender === undefined) raft.snapshotSent(to, session, "failed");
+            else this.#sender.start(to, session);
+          }
+        },
+        prepareInstall: async () => {
+          await this.#flusher.pause();
+          return this.#incoming!.state.generation;
+        },
+        installed: (meta) => this.#switchState(meta.index),
+        onFailure: (error) => this.#fail(error),
+      },
+    );
+    this.#flusher = new Flusher(dir.state, {
+      raft,
+      wal: dir.wal,
+      clock,
+      applier: this.#applier,
+      intervalMs: all.flushIntervalMs,
+      bytes: all.flushBytes,
+      trailingEntries: all.trailingEntries,
+      trailingBytes: all.trailingBytes,
+      followerBytes: 64 << 20,
+      sessionBytes: 256 << 20,
+      sessionIndex: () => this.#sender?.lowestIndex(),
+      observe: (seconds) => metrics.stateFlush(seconds),
+      onFailure: (error) => this.#fail(error),
+    });
+    this.#reception = new SnapshotReception(world, {
+      generation: () => this.#state.generation,
+      applied: () => this.#applier.machine.applied.index,
+      contact: (from) => raft.leaderContact(from),
+      arrived: async (from, message, state) => {
+        const incoming = await loadMachine(state);
+        if (this.#phase !== "running") {
+          await state.close();
+          return;
+        }
+        this.#incoming = { state, machine: incoming };
+        raft.step(from, message);
+        this.#driver.pump();
+        // N6, N7: the core had no use for it after all.
+        if (raft.status().base.index < message.index && this.#applier.machine.applied.index >= message.index) {
+          this.#incoming = undefined;
+          await state.close();
+        }
+      },
+    });
+    if (this.#mesh !== undefined) {
+      this.#sender = new SnapshotSender(this.#mesh, clock, log, 10 * all.electionTimeoutMs, {
+        term: () => this.#driver.soft.term,
+        snapshot: () => ({ state: this.#state.snapshot(), conf: confOf(this.#state) }),
+        done: (to, session, status) => {
+          if (this.#phase === "ended") return;
+          raft.snapshotSent(to, session, status);
+          this.#driver.poke();
+        },
+      });
+    }
+    this.#admin = new MemberAdmin({
+      self: this.id,
+      clock,
+      random,
+      raft,
+      driver: () => this.#driver,
+      machine: () => this.#applier.machine,
+      propose: (command, deadline, change) => this.#router.propose(command, deadline, change),
+      linearizable: (deadline) => {
+        const waiting = this.#reads.wait(deadline);
+        this.#driver.poke();
+        return waiting;
+      },
+      connectedSince: (id) => this.#mesh?.connectedSince(id),
+      sendToPeer: (to, message) => {
+        const sent = this.#mesh?.send(to, message, true) ?? false;
+        this.#mesh?.flush();
+        return sent;
+      },
+      header: () => ({
+        clusterId: this.clusterId,
+        memberId: this.id,
+        revision: revision(0),
+        raftTerm: this.#applier.machine.applied.term,
+      }),
+    });
+    this.#router = new Router({
+      memberId: this.id,
+      clusterId: this.clusterId,
+      incarnation: dir.identity.incarnation,
+      clock,
+      driver: this.#driver,
+      applier: this.#applier,
+      proposals: this.#proposals,
+      reads: this.#reads,
+      admin: this.#admin,
+      maxTxnOps: all.maxTxnOps,
+      maxRequestBytes: all.maxRequestBytes,
+      maxPendingProposals: all.maxPendingProposals,
+      maxPendingBytes: all.maxPendingBytes,
+      requestTimeoutMs: all.requestTimeoutMs ?? 5_000 + 2 * all.electionTimeoutMs,
+      isLearner: () => this.isLearner,
+      status: async () => this.#statusResult(),
+      compacted: () => this.#compact(),
+    });
+  }
+
+  #lastAppliedTerm: Term;
+  #lastLeader: MemberId | undefined;
+
+  /** Where clients reach it, with the real port; `undefined` if it does not listen. */
+  get clientUrl(): string | undefined {
+    return this.#clientUrl;
+  }
+
+  get peerUrl(): string | undefined {
+    return this.#peerUrl;
+  }
+
+  get isLearner(): boolean {
+    return this.#conf.learners.includes(this.id) || this.#conf.learnersNext.includes(this.id);
+  }
+
+  get incarnation(): number {
+    return this.#dir.identity.incarnation;
+  }
+
+  status(): ServerStatus {
+    const { role, leader, term: at, commit, base, lastIndex } = this.#raft.status();
+    const machine = this.#applier.machine;
+    return {
+      id: this.id,
+      role,
+      leader,
+      term: at,
+      commit,
+      applied: machine.applied.index,
+      firstIndex: base.index + 1,
+      lastIndex,
+      stateHash: machine.stateHash,
+      conf: this.#conf,
+    };
+  }
+
+  members(): readonly Member[] {
+    return this.#applier.machine.members();
+  }
+
+  async handle(request: Request, call: CallOptions): Promise<Response> {
+    if (this.#phase !== "running") throw new StoreError("STOPPED");
+    return this.#router.handle(request, call);
+  }
+
+  /** The in-process way in: objects, no bytes. */
+  channel(): Channel {
+    return {
+      call: async <Q extends Request>(request: Q, call: CallOptions): Promise<Response<ResultOf<Q>>> =>
+        (await this.handle(request, call)) as Response<ResultOf<Q>>,
+      closed: this.stopped.then(() => {}),
+      close: () => {},
+    };
+  }
+
+  async #start(): Promise<void> {
+    const { network, clock, log } = this.#world;
+    const all = this.#options;
+    if (this.#mesh !== undefined) this.#peerUrl = await this.#mesh.listen();
+    this.#driver.start();
+    this.#flusher.start();
+    this.#membersChanged();
+    if (this.#conf.voters.length === 1 && this.#conf.voters[0] === this.id) {
+      this.#raft.campaign();
+      this.#driver.poke();
+    }
+    if (this.#applier.machine.compactionPending) void this.#compact();
+    this.#sizeTimer = clock.every(5_000, () => void this.#measure());
+    await this.#measure();
+    if (all.listenClientUrl !== undefined) {
+      try {
+        this.#listener = new ClientListener({
+          network,
+          clock,
+          log,
+          url: all.listenClientUrl,
+          allowedOrigins: all.allowedOrigins ?? [],
+          maxFrameBytes: all.maxRequestBytes + (512 << 10),
+          onHttp: (method, path) => this.#http(method, path),
+          handle: (request, call) => this.handle(request, call),
+          hello: () => ({ clusterId: this.clusterId, memberId: this.id }),
+        });
+        this.#clientUrl = await this.#listener.listen();
+      } catch (error) {
+        await this.close({ handOver: false });
+        throw error;
+      }
+    }
+    this.#publish();
+  }
+
+  /** Hands leadership over (unless told not to), drains, flushes and closes. Safe to call twice. */
+  async close({ handOver = true }: { readonly handOver?: boolean } = {}): Promise<void> {
+    if (this.#phase !== "running") {
+      await this.stopped;
+      return;
+    }
+    const { clock } = this.#world;
+    if (handOver && this.#driver.soft.role === "leader") {
+      const best = bestSuccessor(this.#raft.status());
+      if (best !== undefined && this.#raft.transferLeader(best)) {
+        this.#driver.poke();
+        await this.#until(() => this.#driver.soft.role !== "leader", 2 * this.#options.electionTimeoutMs);
+      }
+    }
+    this.#phase = "closing";
+    await this.#until(() => this.#proposals.count === 0 && this.#reads.count === 0, this.#options.electionTimeoutMs);
+    await this.#listener?.close();
+    const stopped = new StoreError("STOPPED");
+    this.#proposals.endAll("STOPPED", stopped);
+    this.#reads.endAll(stopped);
+    await this.#flusher.flush().catch((error) => this.#world.log.warn({ error: String(error) }, "last flush failed"));
+    this.#halt();
+    await this.#mesh?.close();
+    void clock;
+    await this.#dir.close().catch((error) => this.#world.log.warn({ error: String(error) }, "close failed"));
+    if (this.#state !== this.#dir.state) await this.#state.close().catch(() => {});
+    this.#phase = "ended";
+    this.#end(undefined);
+  }
+
+  /** For the simulator: ends without another word, as a killed process does. Nothing is written or sent any more. */
+  kill(): void {
+    if (this.#phase === "ended") return;
+    this.#phase = "ended";
+    this.#halt();
+    this.#end(undefined);
+  }
+
+  async #until(done: () => boolean, mostMs: number): Promise<void> {
+    const { clock } = this.#world;
+    const deadline = clock.now() + mostMs;
+    await new Promise<void>((resolve) => {
+      const timer = clock.every(5, () => {
+        if (!done() && clock.now() < deadline) return;
+        timer.cancel();
+        resolve();
+      });
+    });
+  }
+
+  #halt(): void {
+    this.#driver.stop();
+    this.#flusher.stop();
+    this.#applier.stop();
+    this.#sender?.close();
+    this.#reception.close();
+    this.#sizeTimer?.cancel();
+  }
+
+  /** A failed write or a broken invariant ends the member, never the embedding process. */
+  #fail(cause: unknown): void {
+    if (this.#phase === "ended") return;
+    this.#phase = "ended";
+    const error = StoreError.is(cause)
+      ? cause
+      : new StoreError("INTERNAL", {
+          outcome: "unknown",
+          cause,
+          message:
+            cause instanceof InvariantError
+              ? `quorate: an invariant was broken: ${cause.message}`
+              : `quorate: ${cause instanceof Error ? cause.message : String(cause)}`,
+        });
+    this.#world.log.error({ code: error.code, error: error.message, stack: cause instanceof Error ? cause.stack : undefined }, "the member stops");
+    this.#halt();
+    this.#proposals.endAll(error.code === "INTERNAL" ? "INTERNAL" : "DISK_FAILED", error);
+    this.#reads.endAll(new StoreError("STOPPED", { cause: error }));
+    const ends = [this.#listener?.close(), this.#mesh?.close(), this.#dir.close()];
+    void Promise.allSettled(ends).then(() => this.#end(error));
+  }
+
+  #switchState(index: LogIndex): void {
+    const incoming = this.#incoming!;
+    this.#incoming = undefined;
+    const old = this.#state;
+    this.#state = incoming.state;
+    this.#conf = confOf(incoming.state);
+    this.#applier.replace(incoming.machine);
+    this.#flusher.resume(incoming.state);
+    this.#proposals.replaced(index);
+    this.#reads.applied(incoming.machine.applied.index);
+    this.#lastAppliedTerm = incoming.machine.applied.term;
+    this.#installed += 1;
+    this.#membersChanged();
+    this.#world.log.info({ index }, "installed a snapshot");
+    const { disk, log } = this.#world;
+    old
+      .close()
+      .then(() => disk.remove(`state-${old.generation}`))
+      .catch((error) => log.warn({ error: String(error) }, "could not remove the old state"));
+  }
+
+  #membersChanged(): void {
+    if (this.#mesh === undefined) return;
+    const peers = [];
+    const listed = this.#applier.machine.members();
+    for (const member of listed.length > 0 ? listed : []) {
+      if (member.id === this.id) continue;
+      // What the operator wrote down comes first: addresses may have changed since the member was recorded.
+      const urls = [...(this.#staticUrls.get(member.id) ?? []), ...member.peerUrls];
+      peers.push({ id: member.id, urls: [...new Set(urls)] });
+    }
+    this.#mesh.setPeers(peers);
+    if (this.#applier.machine.removedMembers.has(this.id)) {
+      this.#fail(
+        new StoreError("MEMBER_REMOVED", {
+          message: `quorate: member ${this.name} (${formatId(this.id)}) was removed from the cluster; its directory can be deleted`,
+        }),
+      );
+    }
+  }
+
+  /** Tells the others this member's name and client addresses, once they differ from what is recorded. */
+  #publish(): void {
+    if (this.#publishing || this.#phase !== "running" || this.#driver.soft.leader === undefined) return;
+    const clientUrls = this.#clientUrl === undefined ? [] : [this.#clientUrl];
+    const mine = this.#applier.machine.members().find(({ id }) => id === this.id);
+    if (mine === undefined) return;
+    if (mine.name === this.name && (clientUrls.length === 0 || sameList(mine.clientUrls, clientUrls))) return;
+    if (this.#options.listenClientUrl !== undefined && this.#clientUrl === undefined) return;
+    this.#publishing = true;
+    const { clock } = this.#world;
+    const again = (): void => {
+      this.#publishing = false;
+      clock.after(this.#options.electionTimeoutMs, () => this.#publish());
+    };
+    this.#router
+      .propose(
+        { kind: "memberPublish", id: this.id, name: this.name, clientUrls },
+        clock.now() + 5_000,
+      )
+      .then(() => again(), again);
+  }
+
+  #compact(): Promise<void> {
+    this.#compaction ??= this.#compactAll().finally(() => {
+      this.#compaction = undefined;
+    });
+    return this.#compaction;
+  }
+
+  async #compactAll(): Promise<void> {
+    const { clock } = this.#world;
+    while (this.#phase === "running" && this.#applier.machine.compactionPending) {
+      try {
+        let done = false;
+        await new Promise<void>((resolve) => this.#applier.atBoundary(resolve));
+        if (this.#phase === "running") done = this.#applier.machine.compactStep(1_000);
+        if (done) return;
+      } catch (error) {
+        this.#fail(error);
+        return;
+      }
+      await new Promise<void>((resolve) => clock.after(5, resolve));
+    }
+  }
+
+  async #measure(): Promise<void> {
+    try {
+      const [state, wal] = await Promise.all([this.#state.sizeBytes(), this.#dir.wal.sizeBytes()]);
+      this.#dbSize = Math.max(1, state);
+      this.#walSize = Math.max(1, wal);
+    } catch {
+      // A figure only; the next round tries again.
+    }
+  }
+
+  #statusResult(): StatusResult {
+    const status = this.status();
+    const machine = this.#applier.machine;
+    return {
+      kind: "status",
+      revision: machine.revision,
+      version: VERSION,
+      dbSize: this.#dbSize,
+      dbSizeInUse: this.#dbSize,
+      leader: status.leader,
+      raftIndex: status.commit,
+      raftTerm: status.term,
+      raftAppliedIndex: status.applied,
+      errors: status.leader === undefined ? ["etcdserver: no leader"] : [],
+      isLearner: this.isLearner,
+      stateHash: status.stateHash,
+    };
+  }
+
+  figures(): Figures {
+    const { role, leader } = this.#driver.soft;
+    const machine = this.#applier.machine;
+    const { keys, puts, deletes, txns, ranges } = machine.metrics;
+    const known = machine.members().filter(({ id }) => id !== this.id);
+    return {
+      hasLeader: leader !== undefined,
+      isLeader: role === "leader",
+      isLearner: this.isLearner,
+      leaderChanges: this.#leaderChanges,
+      proposalsCommitted: this.#raft.status().commit,
+      proposalsApplied: machine.applied.index,
+      proposalsPending: this.#proposals.count,
+      proposalsFailed: this.#proposals.failed,
+      dbSizeBytes: this.#dbSize,
+      walSizeBytes: this.#walSize,
+      keys,
+      revision: machine.revision,
+      compactRevision: machine.compactRevision,
+      puts,
+      deletes,
+      txns,
+      ranges,
+      slowDisk: this.#driver.slowWrites,
+      snapshotsSent: this.#sender?.sent ?? 0,
+      snapshotsInstalled: this.#installed,
+      peersConnected: known.filter(({ id }) => this.#mesh?.connected(id) === true).length,
+      peersKnown: known.length,
+    };
+  }
+
+  async #http(method: string, path: string): Promise<HttpAnswer> {
+    return healthAnswer(method, path, {
+      hasLeader: () => this.#driver.soft.leader !== undefined,
+      isLearner: () => this.isLearner,
+      read: (serializable) =>
+        this.handle(
+          { kind: "range", key: Uint8Array.of(0), limit: 1, keysOnly: true, serializable },
+          { timeoutMs: this.#options.requestTimeoutMs ?? 5_000 + 2 * this.#options.electionTimeoutMs },
+        ).then(() => {}),
+      metrics: () => this.#metrics.render(() => this.figures()),
+    });
+  }
+}
+
+function sameList(a: readonly string[], b: readonly string[]): boolean {
+  return a.length === b.length && a.every((item, i) => item === b[i]);
+}
+
