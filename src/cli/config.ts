@@ -60,7 +60,7 @@ export const ClusterConfigSchema = v.pipe(
       v.pipe(
         v.string("must be text"),
         v.nonEmpty("must not be empty"),
-        v.description('Tells clusters apart: member and cluster ids follow from it. Default: "quorate".'),
+        v.description('Tells clusters apart: member and cluster ids follow from it. Default: "quorate-cluster".'),
       ),
     ),
     dir: v.optional(path('Data directory; each member takes a folder in it. Default: "quorate-data".')),
@@ -92,7 +92,7 @@ export const SHARED_NUMBERS = Object.keys(shared) as (keyof typeof shared)[];
 export type SharedNumber = keyof typeof shared;
 
 export const DEFAULT_DIR = "quorate-data";
-export const DEFAULT_TOKEN = "quorate";
+export const DEFAULT_TOKEN = "quorate-cluster";
 export const DEFAULT_BASE_PORT = 7400;
 export const DEFAULT_NODES = 3;
 

@@ -87,16 +87,16 @@ export function addGlobalOptions(program: Command): void {
 
 export function globalsOf(command: Command): Globals {
   const all = command.optsWithGlobals();
-  const format = String(all["writeOut"]);
+  const format = String(all.writeOut);
   // etcdctl's text and code for a format that it does not know.
   if (!(FORMATS as readonly string[]).includes(format))
     fail("badFeature", `unsupported output format "${format}" (simple, json, fields or table)`);
   return {
-    endpoints: all["endpoints"] as readonly string[],
+    endpoints: all.endpoints as readonly string[],
     format: format as Format,
-    hex: all["hex"] === true,
-    dialTimeoutMs: Number(all["dialTimeout"]),
-    commandTimeoutMs: Number(all["commandTimeout"]),
+    hex: all.hex === true,
+    dialTimeoutMs: Number(all.dialTimeout),
+    commandTimeoutMs: Number(all.commandTimeout),
   };
 }
 

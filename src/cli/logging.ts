@@ -22,7 +22,7 @@ export function readable(line: string, colour: boolean): string {
 
 export function createLogger(level: LogLevel, name: string): Logger {
   const terminal = process.stderr.isTTY === true;
-  const colour = terminal && process.env["NO_COLOR"] === undefined;
+  const colour = terminal && process.env.NO_COLOR === undefined;
   return pino(
     {
       level,

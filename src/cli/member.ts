@@ -76,10 +76,20 @@ async function openAndServe(run: MemberRun, stopped: Promise<Stop>): Promise<voi
     import("./logging.ts"),
     import("../base/ids.ts"),
   ]);
-  const opening = Node.open({ ...run.node, log: createLogger(run.logLevel, run.name) });
+  const waiting = new AbortController();
+  const opening = Node.open({
+    ...run.node,
+    log: createLogger(run.logLevel, run.name),
+    signal: waiting.signal,
+  });
   const first = await Promise.race([opening.then((node) => ({ node })), stopped.then(() => undefined)]);
-  // Told to stop while still waiting for the others: nothing was acknowledged, so there is nothing to hand over.
-  if (first === undefined) return;
+  if (first === undefined) {
+    // Told to stop while still waiting for the others: nothing was acknowledged, so there is nothing to hand over.
+    waiting.abort();
+    const late = await opening.catch(() => undefined);
+    await late?.close({ handOver: false });
+    return;
+  }
 
   const { node } = first;
   const ready: MemberReady = {

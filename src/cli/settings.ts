@@ -30,7 +30,7 @@ export function setting(flag: string, value: string, description: string): Optio
 export function addSettings(command: Command): Command {
   command
     .addOption(setting("config", "<file>", "cluster.config.json to read; flags and environment go before it"))
-    .addOption(setting("token", "<text>", 'tells clusters apart; ids follow from it ("quorate")'))
+    .addOption(setting("token", "<text>", 'tells clusters apart; ids follow from it ("quorate-cluster")'))
     .addOption(setting("secret-file", "<file>", "file that holds the cluster secret"))
     .addOption(setting("allowed-origins", "<list>", "web origins whose pages may connect (none)").argParser(commaList))
     .addOption(setting("log-level", "<level>", "debug, info, warn, error or silent (warn)").choices(LEVELS));
@@ -45,11 +45,11 @@ export function settingsOf(options: Record<string, unknown>): ClusterOverrides {
   const numbers: Partial<Record<SharedNumber, number>> = {};
   for (const [name] of NUMBERS) if (options[name] !== undefined) numbers[name] = options[name] as number;
   return {
-    config: options["config"] as string | undefined,
-    token: options["token"] as string | undefined,
-    secretFile: options["secretFile"] as string | undefined,
-    allowedOrigins: options["allowedOrigins"] as readonly string[] | undefined,
-    logLevel: options["logLevel"] as LogLevel | undefined,
+    config: options.config as string | undefined,
+    token: options.token as string | undefined,
+    secretFile: options.secretFile as string | undefined,
+    allowedOrigins: options.allowedOrigins as readonly string[] | undefined,
+    logLevel: options.logLevel as LogLevel | undefined,
     numbers,
   };
 }

@@ -18,6 +18,9 @@ import type { Applier } from "./applier.ts";
 import type { Proposal, Proposals } from "./proposals.ts";
 import type { Reads } from "./reads.ts";
 
+/** How often deadlines are looked at: the precision of a time-out. */
+const EXPIRE_MS = 100;
+
 export interface DriverOptions {
   readonly raft: Raft;
   readonly wal: Wal;
@@ -56,6 +59,7 @@ export class Driver {
   #writeStartedAt = 0;
   #slowWriteReported = false;
   #stopped = false;
+  #expiredAt = 0;
   #outbox: Proposal[] = [];
   #notes: { readonly id: MemberId; done(): void; failed(error: unknown): void }[] = [];
   readonly #unreachable = new Set<MemberId>();
@@ -260,8 +264,12 @@ export class Driver {
       return;
     }
     this.#watchDisk(now);
-    proposals.expire(now);
-    reads.expire(now);
+    // Deadlines are seconds away: looking at each tick would only cost.
+    if (now - this.#expiredAt >= EXPIRE_MS) {
+      this.#expiredAt = now;
+      proposals.expire(now);
+      reads.expire(now);
+    }
     if (proposals.parkedCount > 0 && this.#soft.leader !== undefined) this.#offerParked();
     this.pump();
   }

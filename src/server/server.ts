@@ -637,20 +637,30 @@ export class Server {
     const clientUrls = this.#clientUrl === undefined ? [] : [this.#clientUrl];
     const mine = this.#applier.machine.members().find(({ id }) => id === this.id);
     if (mine === undefined) return;
+    const peerUrl = this.#peerUrl;
+    if (this.#options.bootstrap.kind === "alone" && peerUrl !== undefined && !mine.peerUrls.includes(peerUrl)) {
+      // It was given port 0, or another address than at its last start: whoever joins must find it.
+      this.#publishing = true;
+      this.#admin
+        .handle({ kind: "memberUpdate", id: this.id, peerUrls: [peerUrl] }, this.#world.clock.now() + 5_000)
+        .then(() => this.#publishAgain(), () => this.#publishAgain());
+      return;
+    }
     if (mine.name === this.name && (clientUrls.length === 0 || sameList(mine.clientUrls, clientUrls))) return;
     if (this.#options.listenClientUrl !== undefined && this.#clientUrl === undefined) return;
     this.#publishing = true;
     const { clock } = this.#world;
-    const again = (): void => {
-      this.#publishing = false;
-      clock.after(this.#options.electionTimeoutMs, () => this.#publish());
-    };
     this.#router
       .propose(
         { kind: "memberPublish", id: this.id, name: this.name, clientUrls },
         clock.now() + 5_000,
       )
-      .then(() => again(), again);
+      .then(() => this.#publishAgain(), () => this.#publishAgain());
+  }
+
+  #publishAgain(): void {
+    this.#publishing = false;
+    this.#world.clock.after(this.#options.heartbeatMs, () => this.#publish());
   }
 
   #compact(): Promise<void> {

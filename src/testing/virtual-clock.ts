@@ -37,7 +37,7 @@ export class VirtualClock implements Clock {
   }
 
   after(ms: number, callback: () => void): Timer {
-    const event = this.#push(this.#now + (ms > 0 ? ms : 0), callback);
+    const event = this.#push(this.#now + Math.max(0, ms), callback);
     return {
       cancel() {
         event.callback = undefined;
@@ -179,6 +179,7 @@ export class HostClock implements Clock {
   readonly #clock: VirtualClock;
   readonly #gates: readonly Gate[];
 
+  /** The first gate is the outermost: what it holds passes the others only when it is let through. */
   constructor(clock: VirtualClock, gates: readonly Gate[]) {
     this.#clock = clock;
     this.#gates = gates;
@@ -215,7 +216,8 @@ export class HostClock implements Clock {
   /** Runs something that arrives from outside (a frame, a completion) as the gates allow. */
   run(callback: () => void): void {
     let next = callback;
-    for (const gate of this.#gates) {
+    for (let i = this.#gates.length - 1; i >= 0; i--) {
+      const gate = this.#gates[i]!;
       const inner = next;
       next = () => gate.run(inner);
     }

@@ -136,7 +136,7 @@ describe("flags before file before defaults", () => {
 
   test("with nothing, three members from port 7400", () => {
     const cluster = resolveCluster({}, undefined);
-    expect(cluster.token).toBe("quorate");
+    expect(cluster.token).toBe("quorate-cluster");
     expect(cluster.logLevel).toBe("warn");
     expect(cluster.members.map(({ name, clientUrl, peerUrl }) => [name, clientUrl, peerUrl])).toEqual([
       ["n1", "ws://127.0.0.1:7400", "ws://127.0.0.1:7401"],

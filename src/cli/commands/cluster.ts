@@ -30,11 +30,11 @@ export function registerCluster(program: Command): void {
       const { runCluster } = await import("../launcher.ts");
       await runCluster({
         ...settingsOf(options),
-        dir: options["dir"] as string | undefined,
-        nodes: options["nodes"] as number | undefined,
-        basePort: options["basePort"] as number | undefined,
-        restart: options["restart"] === true,
-        json: options["json"] === true,
+        dir: options.dir as string | undefined,
+        nodes: options.nodes as number | undefined,
+        basePort: options.basePort as number | undefined,
+        restart: options.restart === true,
+        json: options.json === true,
       });
     });
 }

@@ -13,7 +13,9 @@ export function registerCompaction(program: Command): void {
       const globals = globalsOf(command);
       const { print } = await import("../print.ts");
       await withClient(globals, async (client, call) => {
-        print(globals, await client.request({ kind: "compact", revision, physical: options.physical }, call), { revision });
+        print(globals, await client.request({ kind: "compact", revision, physical: options.physical }, call), {
+          revision,
+        });
       });
     });
 }

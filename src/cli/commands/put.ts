@@ -15,7 +15,8 @@ interface PutOptions {
 /** A lease id as etcdctl writes it: hexadecimal. */
 function parseLease(text: string | undefined): PutRequest["lease"] {
   if (text === undefined) return undefined;
-  if (!/^(0x)?[0-9A-Fa-f]{1,16}$/.test(text)) fail("badArguments", `bad lease ID (${text}), expecting ID in hexadecimal`);
+  if (!/^(0x)?[0-9A-Fa-f]{1,16}$/.test(text))
+    fail("badArguments", `bad lease ID (${text}), expecting ID in hexadecimal`);
   return leaseId(BigInt.asIntN(64, BigInt(text.startsWith("0x") ? text : `0x${text}`)));
 }
 
@@ -29,21 +30,24 @@ export function registerPut(program: Command): void {
     .option("--prev-kv", "print the key-value pair that it replaces")
     .option("--ignore-value", "keep the current value")
     .option("--ignore-lease", "keep the current lease")
-    .addHelpText("after", example("$ quorate put greeting hello", "$ quorate put greeting < file", "$ quorate put -- -key -value"))
+    .addHelpText(
+      "after",
+      example("$ quorate put greeting hello", "$ quorate put greeting < file", "$ quorate put -- -key -value"),
+    )
     .action(async (key: string, value: string | undefined, options: PutOptions, command: Command) => {
       const globals = globalsOf(command);
       const lease = parseLease(options.lease);
       if (options.ignoreValue === true && value !== undefined) {
         fail("badArguments", "put command needs only 1 argument when 'ignore-value' is set");
       }
-      const { encodeText } = await import("../../base/bytes.ts");
+      const { encodeUtf8 } = await import("../../base/bytes.ts");
       const bytes =
-        options.ignoreValue === true ? new Uint8Array() : value === undefined ? await readStdin() : encodeText(value);
+        options.ignoreValue === true ? new Uint8Array() : value === undefined ? await readStdin() : encodeUtf8(value);
       const { print } = await import("../print.ts");
       await withClient(globals, async (client, call) => {
         const request: PutRequest = {
           kind: "put",
-          key: encodeText(key),
+          key: encodeUtf8(key),
           value: bytes,
           lease,
           prevKv: options.prevKv,

@@ -57,10 +57,13 @@ export function registerServer(program: Command): void {
       const settings = settingsOf(options);
       const file = settings.config === undefined ? undefined : readClusterConfig(settings.config);
       const cluster = file === undefined ? undefined : resolveCluster(settings, file);
-      const name = options["name"] as string | undefined;
-      const join = options["join"] as readonly string[] | undefined;
-      const initial = options["initialCluster"] as Peers | undefined;
-      if (name === undefined) return fail("badArguments", "give this member's name with --name");
+      const named = options.name as string | undefined;
+      const join = options.join as readonly string[] | undefined;
+      const initial = options.initialCluster as Peers | undefined;
+      if (named === undefined && (cluster ?? join ?? initial) !== undefined) {
+        fail("badArguments", "give this member's name with --name");
+      }
+      const name = named ?? "default";
       if (join !== undefined && initial !== undefined)
         fail("badArguments", "--join and --initial-cluster exclude each other");
       const own = cluster?.members.find((member) => member.name === name);
@@ -85,8 +88,8 @@ export function registerServer(program: Command): void {
       await runMember({
         name,
         logLevel,
-        json: options["json"] === true,
-        launched: options["launched"] === true,
+        json: options.json === true,
+        launched: options.launched === true,
         node: {
           name,
           dir: dir === undefined ? (own?.dir ?? resolve("quorate-data", name)) : resolve(dir),
@@ -98,7 +101,7 @@ export function registerServer(program: Command): void {
             : { peers, token: cluster?.token ?? settings.token ?? DEFAULT_TOKEN }),
           ...(secretFile === undefined ? {} : { secret: readSecret(secretFile) }),
           ...(allowedOrigins === undefined ? {} : { allowedOrigins }),
-          ...(options["skipWaitForPeers"] === true ? { skipWaitForPeers: true } : {}),
+          ...(options.skipWaitForPeers === true ? { skipWaitForPeers: true } : {}),
           ...numbers,
         },
       });

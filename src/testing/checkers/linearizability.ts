@@ -176,7 +176,10 @@ export function changed(operation: Known): boolean {
 }
 
 /** An operation answered before another was called may not stand after it. `undefined` if none does. */
-function realTime(writes: ReadonlyMap<number, Known>, reads: ReadonlyMap<number, readonly Known[]>): string | undefined {
+function realTime(
+  writes: ReadonlyMap<number, Known>,
+  reads: ReadonlyMap<number, readonly Known[]>,
+): string | undefined {
   const revisions = [...new Set([...writes.keys(), ...reads.keys()])].sort((a, b) => a - b);
   let latest: Known | undefined; // the operation called last among those that stand earlier
   const check = (operation: Known): string | undefined =>

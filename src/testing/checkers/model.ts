@@ -119,7 +119,8 @@ function holds(keys: ReadonlyMap<string, HistoryKeyValue>, compare: HistoryCompa
 }
 
 function sameResult(a: HistoryOpResult, b: HistoryOpResult): boolean {
-  if (a.kind === "get") return b.kind === "get" && a.kvs.length === b.kvs.length && a.kvs.every((kv, i) => same(kv, b.kvs[i]!));
+  if (a.kind === "get")
+    return b.kind === "get" && a.kvs.length === b.kvs.length && a.kvs.every((kv, i) => same(kv, b.kvs[i]!));
   if (a.kind === "delete") return b.kind === "delete" && a.deleted === b.deleted;
   return b.kind === "put";
 }

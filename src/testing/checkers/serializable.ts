@@ -6,12 +6,12 @@ import { describeOperation, type HistoryRecord, operationsOf } from "../history.
 import { checkLinearizability, isSerializable, type LinearizabilityOptions } from "./linearizability.ts";
 import { OK, type Verdict, violation } from "./verdict.ts";
 
-/** A note "start" with a member's id parts its runs. */
+/** A note "start" or "stop" with a member's id parts its runs. */
 export function checkSerializable(records: readonly HistoryRecord[], options: LinearizabilityOptions = {}): Verdict {
   const operations = operationsOf(records);
   const starts = new Map<string, number[]>();
   for (const record of records) {
-    if (record.type !== "note" || record.note !== "start") continue;
+    if (record.type !== "note" || (record.note !== "start" && record.note !== "stop")) continue;
     starts.set(record.member, [...(starts.get(record.member) ?? []), record.time]);
   }
 
@@ -41,7 +41,8 @@ export function checkSerializable(records: readonly HistoryRecord[], options: Li
 
   // The writes' order is settled first, so that a broken order is not blamed on serializable reads.
   const order = checkLinearizability(operations, options);
-  if (order.verdict !== "ok") return { verdict: "unknown", message: `no order of writes to compare with: ${order.message}` };
+  if (order.verdict !== "ok")
+    return { verdict: "unknown", message: `no order of writes to compare with: ${order.message}` };
   const both = checkLinearizability(operations, { ...options, withSerializable: true });
   return both.verdict === "violation" ? violation(`serializable: ${both.message}`) : both.verdict === "ok" ? OK : both;
 }

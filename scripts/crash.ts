@@ -1,0 +1,165 @@
+/** `npm run crash`: kills the leader (or, with --all, every member) of a real cluster under writes, round after round. */
+import { type ChildProcess, spawn } from "node:child_process";
+import { mkdtempSync, rmSync } from "node:fs";
+import { join } from "node:path";
+import { createInterface } from "node:readline";
+import { setTimeout as delay } from "node:timers/promises";
+import { parseArgs } from "node:util";
+import type { ClusterReady } from "../src/cli/launcher.ts";
+import { connect } from "../src/node/connect.ts";
+import { DEFAULTS } from "../src/server/options.ts";
+
+const { values } = parseArgs({
+  options: {
+    rounds: { type: "string", default: "20" },
+    writers: { type: "string", default: "50" },
+    all: { type: "boolean", default: false },
+    json: { type: "boolean", default: false },
+  },
+});
+const rounds = Number(values.rounds);
+const ELECTION_MS = DEFAULTS.electionTimeoutMs;
+const GIVE_UP_MS = 60_000;
+
+const dir = mkdtempSync(join(process.cwd(), "quorate-data-crash-"));
+const launcher: ChildProcess = spawn(
+  process.execPath,
+  ["dist/cli/main.js", "cluster", "--base-port", "0", "--json", "--restart", "--dir", dir],
+  { stdio: ["ignore", "pipe", "pipe"] },
+);
+const pids = new Map<string, number>();
+// The launcher names each member's new process on stderr when it is up again.
+createInterface({ input: launcher.stderr! }).on("line", (line) => {
+  const up = /^(\S+) is up \(pid (\d+)\)/.exec(line);
+  if (up !== null) pids.set(up[1]!, Number(up[2]));
+});
+const violations: string[] = [];
+const failovers: number[] = [];
+try {
+  const ready = await firstLine(launcher);
+  for (const member of ready.members) pids.set(member.name, member.pid);
+  const endpoints = ready.members.map((member) => member.clientUrl);
+  await using client = await connect({ endpoints });
+  const acknowledged = new Map<string, string>();
+  let onAck: (begun: number) => void = () => {};
+  let stopped = false;
+  const writers = Array.from({ length: Number(values.writers) }, async (_, w) => {
+    for (let n = 0; !stopped; n++) {
+      const key = `crash/${w}/${n}`;
+      const begun = performance.now();
+      try {
+        await client.put(key, `${key}=${n}`, { timeoutMs: 5_000 });
+        acknowledged.set(key, `${key}=${n}`);
+        onAck(begun);
+      } catch {
+        // Unknown or refused: nothing is claimed about this key, and it is never written again.
+        await delay(5);
+      }
+    }
+  });
+
+  for (let round = 1; round <= rounds; round++) {
+    await delay(500);
+    const leader = await leaderName(client, ready);
+    const victims = values.all ? ready.members.map((member) => member.name) : [leader];
+    const old = victims.map((name) => pids.get(name)!);
+    const killedAt = performance.now();
+    // A write that began after the kill cannot owe its acknowledgement to the dead leader.
+    const next = new Promise<number>((resolve) => {
+      onAck = (begun) => begun > killedAt && resolve(performance.now());
+    });
+    for (const pid of old) process.kill(pid, "SIGKILL");
+    const at = await Promise.race([next, delay(GIVE_UP_MS, undefined, { ref: false })]);
+    if (at === undefined) {
+      violations.push(`round ${round}: no acknowledged write within ${GIVE_UP_MS} ms`);
+      break;
+    }
+    failovers.push((at - killedAt) / ELECTION_MS);
+    process.stderr.write(
+      `round ${round}: killed ${victims.join(", ")}, first write after ${Math.round(at - killedAt)} ms\n`,
+    );
+    await until(
+      () => victims.every((name, i) => pids.get(name) !== old[i]),
+      `round ${round}: restart of ${victims.join(", ")}`,
+    );
+    await leaderName(client, ready);
+  }
+  stopped = true;
+  await Promise.all(writers);
+
+  for (const [key, value] of acknowledged) {
+    const { kvs } = await client.get(key);
+    const found = kvs[0] === undefined ? undefined : new TextDecoder().decode(kvs[0].value);
+    if (found !== value) violations.push(`acknowledged ${key} is ${found === undefined ? "lost" : `"${found}"`}`);
+  }
+  const { header } = await client.get("crash/", { prefix: true, countOnly: true });
+  let hashes: number[] = [];
+  const limit = performance.now() + 30_000;
+  do {
+    const answers = await Promise.all(
+      endpoints.map((at) => client.hashKv(at, { revision: header.revision }).catch(() => undefined)),
+    );
+    hashes = answers.flatMap((answer) => (answer === undefined ? [] : [answer.hash]));
+    if (hashes.length < endpoints.length) await delay(100);
+  } while (hashes.length < endpoints.length && performance.now() < limit);
+  if (hashes.length < endpoints.length) violations.push("not every member answered with a hash");
+  if (new Set(hashes).size > 1) violations.push(`hashes differ at revision ${header.revision}: ${hashes.join(", ")}`);
+  const sorted = [...failovers].sort((a, b) => a - b);
+  const median = sorted[Math.floor((sorted.length - 1) / 2)] ?? 0;
+  const worst = sorted.at(-1) ?? 0;
+  // With every member gone, the restart of three processes is in the figure: it is reported, not judged.
+  if (!values.all && median > 1)
+    violations.push(`median fail-over is ${median.toFixed(2)} election timeouts (at most 1)`);
+  if (!values.all && worst > 3) violations.push(`worst fail-over is ${worst.toFixed(2)} election timeouts (at most 3)`);
+  const figures = {
+    rounds: failovers.length,
+    acknowledged: acknowledged.size,
+    electionTimeoutMs: ELECTION_MS,
+    median,
+    worst,
+    failovers,
+    hashes,
+    violations,
+  };
+  if (values.json) process.stdout.write(`${JSON.stringify(figures)}\n`);
+  else
+    process.stdout.write(
+      `rounds ${figures.rounds}  acknowledged ${figures.acknowledged}  fail-over median ${median.toFixed(2)}, worst ${worst.toFixed(2)} election timeouts\n${violations.join("\n")}\n`,
+    );
+} finally {
+  const ended = new Promise<void>((resolve) => launcher.once("exit", () => resolve()));
+  if (launcher.exitCode === null && launcher.kill("SIGTERM")) await ended;
+  if (violations.length === 0) rmSync(dir, { recursive: true, force: true });
+  else process.stderr.write(`the data stays in ${dir}\n`);
+}
+process.exit(violations.length === 0 ? 0 : 1);
+
+async function firstLine(child: ChildProcess): Promise<ClusterReady> {
+  for await (const line of createInterface({ input: child.stdout! })) return JSON.parse(line) as ClusterReady;
+  throw new Error("the cluster ended before it was ready; run `npm run build` first");
+}
+
+/** Waits until every member names the same leader, so that each round starts from a whole cluster. */
+async function leaderName(client: Awaited<ReturnType<typeof connect>>, ready: ClusterReady): Promise<string> {
+  const limit = performance.now() + GIVE_UP_MS;
+  while (performance.now() < limit) {
+    const answers = await Promise.all(
+      ready.members.map((member) => client.status(member.clientUrl, { timeoutMs: 1_000 }).catch(() => undefined)),
+    );
+    const leader = answers[0]?.leader;
+    if (leader !== undefined && answers.every((answer) => answer?.leader === leader)) {
+      const i = answers.findIndex((answer) => answer?.header.memberId === leader);
+      if (i >= 0) return ready.members[i]!.name;
+    }
+    await delay(50);
+  }
+  throw new Error("the members did not agree on a leader");
+}
+
+async function until(condition: () => boolean, what: string): Promise<void> {
+  const limit = performance.now() + GIVE_UP_MS;
+  while (!condition()) {
+    if (performance.now() > limit) throw new Error(`gave up waiting: ${what}`);
+    await delay(20);
+  }
+}

@@ -1,0 +1,97 @@
+/**
+ * Keys in order and by name: a Map for the point look-ups that most calls are, and sorted blocks for ranges. Blocks
+ * instead of a tree: two binary searches, one short move per new key, next to no objects for a million keys.
+ */
+
+/** Keys in one block before it splits. Inserting moves half of them on average, about 100 ns. */
+const BLOCK = 512;
+
+/** Above every byte string: no character of one exceeds 0xff. */
+export const TOP = "\uffff";
+
+export class SortedMap<V> {
+  readonly #byKey = new Map<string, V>();
+  /** Never empty as a whole; each block is sorted, and every key of a block is below those of the next. */
+  #blocks: string[][] = [[]];
+
+  /** From keys in strictly ascending order, in linear time. */
+  static load<V>(keys: readonly string[], values: (key: string) => V): SortedMap<V> {
+    const map = new SortedMap<V>();
+    for (const key of keys) map.#byKey.set(key, values(key));
+    // Three quarters full: room for the first inserts.
+    const fill = (BLOCK * 3) / 4;
+    if (keys.length > 0) map.#blocks = [];
+    for (let at = 0; at < keys.length; at += fill) map.#blocks.push(keys.slice(at, at + fill));
+    return map;
+  }
+
+  get size(): number {
+    return this.#byKey.size;
+  }
+
+  get(key: string): V | undefined {
+    return this.#byKey.get(key);
+  }
+
+  /** `key` must be new. */
+  insert(key: string, value: V): void {
+    this.#byKey.set(key, value);
+    const at = this.#blockOf(key);
+    const block = this.#blocks[at]!;
+    const last = block[block.length - 1];
+    if (last === undefined || last < key) block.push(key);
+    else block.splice(lowerBound(block, key), 0, key);
+    if (block.length <= BLOCK) return;
+    // Keys that only ever grow leave full blocks behind, others leave halves.
+    const keep = at === this.#blocks.length - 1 && last !== undefined && last < key ? BLOCK : BLOCK / 2;
+    this.#blocks.splice(at + 1, 0, block.splice(keep));
+  }
+
+  delete(key: string): void {
+    if (!this.#byKey.delete(key)) return;
+    const at = this.#blockOf(key);
+    const block = this.#blocks[at]!;
+    block.splice(lowerBound(block, key), 1);
+    if (block.length === 0 && this.#blocks.length > 1) this.#blocks.splice(at, 1);
+  }
+
+  /** At most `max` keys of [low, high), ascending. Fewer than `max` means that there are no more. */
+  page(low: string, high: string, max: number): string[] {
+    const keys: string[] = [];
+    let at = this.#blockOf(low);
+    let i = lowerBound(this.#blocks[at]!, low);
+    for (; at < this.#blocks.length; at++, i = 0) {
+      const block = this.#blocks[at]!;
+      for (; i < block.length; i++) {
+        const key = block[i]!;
+        if (keys.length >= max || key >= high) return keys;
+        keys.push(key);
+      }
+    }
+    return keys;
+  }
+
+  /** The last block whose first key is not above `key`: where it is, or belongs. */
+  #blockOf(key: string): number {
+    let low = 0;
+    let high = this.#blocks.length - 1;
+    while (low < high) {
+      const middle = (low + high + 1) >>> 1;
+      if (this.#blocks[middle]![0]! <= key) low = middle;
+      else high = middle - 1;
+    }
+    return low;
+  }
+}
+
+/** First place in `keys` that is not below `key`. */
+function lowerBound(keys: readonly string[], key: string): number {
+  let low = 0;
+  let high = keys.length;
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    if (keys[middle]! < key) low = middle + 1;
+    else high = middle;
+  }
+  return low;
+}

@@ -1,0 +1,648 @@
+/**
+ * The bytes of an envelope: what a log entry holds (docs/file-format.md). Laid out by hand, for every write passes here
+ * and is encoded once, in one allocation. Integers are big endian; lengths are 4 bytes.
+ *
+ *    version 1 | command 1 | flags 1 | proposer 8 | incarnation 8 | ref 8
+ *    [client id 8 | sequence 8 | lowest unacknowledged 8]  flag 1
+ *    [lease id 8]                                          flag 2
+ *    body of the command
+ *
+ * Decoding trusts nothing: `RangeError` on anything that `encodeEnvelope` would not have written. Keys and values are
+ * views of the entry's bytes, which never change.
+ */
+import { decodeUtf8, encodeUtf8, readCounter, viewOf, writeCounter } from "../base/bytes.ts";
+import { type LeaseId, leaseId, type MemberId, memberId, NO_LEASE } from "../base/ids.ts";
+import { TXN_DEPTH_MAX } from "../kv/check.ts";
+import type {
+  Compare,
+  CompareResult,
+  DeleteRangeRequest,
+  PutRequest,
+  RangeRequest,
+  RequestOp,
+  SortOrder,
+  SortTarget,
+  TxnRequest,
+} from "../protocol/requests.ts";
+import type { Command, Envelope } from "./command.ts";
+
+const VERSION = 1;
+
+/** Numbers on disk and on the wire: append only. */
+const COMMANDS = {
+  put: 1,
+  deleteRange: 2,
+  txn: 3,
+  range: 4,
+  compact: 5,
+  memberAdd: 6,
+  memberRemove: 7,
+  memberUpdate: 8,
+  memberPromote: 9,
+  memberPublish: 10,
+} as const satisfies Record<Command["kind"] | "range", number>;
+
+const SORT_ORDERS: readonly SortOrder[] = ["none", "ascend", "descend"];
+const SORT_TARGETS: readonly SortTarget[] = ["key", "version", "create", "mod", "value"];
+const COMPARE_RESULTS: readonly CompareResult[] = ["equal", "greater", "less", "notEqual"];
+const COMPARE_TARGETS: readonly Compare["target"][] = ["version", "create", "mod", "value", "lease"];
+
+const HAS_CLIENT = 1;
+const HAS_LEASE = 2;
+
+/** Throws `RangeError` if a number in it is none that the format can hold; the router's checks leave none such. */
+export function encodeEnvelope(envelope: Envelope): Uint8Array {
+  const { command } = envelope;
+  const hasClient = envelope.clientId !== 0 || envelope.sequence !== 0 || envelope.lowestUnacknowledged !== 0;
+  const hasLease = envelope.leaseId !== NO_LEASE;
+  const texts: Uint8Array[] = [];
+  const writer = new Writer(27 + (hasClient ? 24 : 0) + (hasLease ? 8 : 0) + sizeOfCommand(command, texts));
+  writer.u8(VERSION);
+  writer.u8(COMMANDS[command.kind]);
+  writer.u8((hasClient ? HAS_CLIENT : 0) | (hasLease ? HAS_LEASE : 0));
+  writer.u64(envelope.proposer);
+  writer.counter(envelope.incarnation);
+  writer.counter(envelope.ref);
+  if (hasClient) {
+    writer.counter(envelope.clientId);
+    writer.counter(envelope.sequence);
+    writer.counter(envelope.lowestUnacknowledged);
+  }
+  if (hasLease) writer.i64(envelope.leaseId);
+  writeCommand(writer, command, texts);
+  return writer.finish();
+}
+
+export function decodeEnvelope(bytes: Uint8Array): Envelope {
+  const reader = new Reader(bytes);
+  const version = reader.u8();
+  if (version !== VERSION) throw new RangeError(`envelope version ${version} is unknown`);
+  const command = reader.u8();
+  const flags = reader.flags(HAS_CLIENT | HAS_LEASE);
+  const proposer = reader.member();
+  const incarnation = reader.counter();
+  const ref = reader.counter();
+  const hasClient = (flags & HAS_CLIENT) !== 0;
+  const envelope: Envelope = {
+    proposer,
+    incarnation,
+    ref,
+    clientId: hasClient ? reader.counter() : 0,
+    sequence: hasClient ? reader.counter() : 0,
+    lowestUnacknowledged: hasClient ? reader.counter() : 0,
+    leaseId: flags & HAS_LEASE ? reader.lease() : NO_LEASE,
+    command: readCommand(reader, command),
+  };
+  reader.end();
+  return envelope;
+}
+
+// --- commands ---
+
+function sizeOfCommand(command: Command, texts: Uint8Array[]): number {
+  switch (command.kind) {
+    case "put":
+      return sizeOfPut(command);
+    case "deleteRange":
+      return sizeOfDeleteRange(command);
+    case "txn":
+      return sizeOfTxn(command, 1);
+    case "compact":
+      return 9;
+    case "memberAdd":
+      return (
+        9 +
+        sizeOfTexts([command.name], texts) +
+        sizeOfTexts(command.peerUrls, texts) +
+        sizeOfTexts(command.clientUrls, texts)
+      );
+    case "memberUpdate":
+      return 8 + sizeOfTexts(command.peerUrls, texts);
+    case "memberPublish":
+      return 8 + sizeOfTexts([command.name], texts) + sizeOfTexts(command.clientUrls, texts);
+    case "memberRemove":
+    case "memberPromote":
+      return 8;
+  }
+}
+
+function writeCommand(writer: Writer, command: Command, texts: Uint8Array[]): void {
+  switch (command.kind) {
+    case "put":
+      writePut(writer, command);
+      return;
+    case "deleteRange":
+      writeDeleteRange(writer, command);
+      return;
+    case "txn":
+      writeTxn(writer, command);
+      return;
+    case "compact":
+      writer.u8(command.physical ? 1 : 0);
+      writer.integer(command.revision);
+      return;
+    case "memberAdd":
+      writer.u8(command.isLearner ? 1 : 0);
+      writer.u64(command.id);
+      writer.texts(texts, 1);
+      writer.texts(texts, command.peerUrls.length);
+      writer.texts(texts, command.clientUrls.length);
+      return;
+    case "memberUpdate":
+      writer.u64(command.id);
+      writer.texts(texts, command.peerUrls.length);
+      return;
+    case "memberPublish":
+      writer.u64(command.id);
+      writer.texts(texts, 1);
+      writer.texts(texts, command.clientUrls.length);
+      return;
+    case "memberRemove":
+    case "memberPromote":
+      writer.u64(command.id);
+      return;
+  }
+}
+
+function readCommand(reader: Reader, command: number): Command {
+  switch (command) {
+    case COMMANDS.put:
+      return readPut(reader);
+    case COMMANDS.deleteRange:
+      return readDeleteRange(reader);
+    case COMMANDS.txn:
+      return readTxn(reader, 1);
+    case COMMANDS.compact: {
+      const physical = reader.flags(1) === 1;
+      return { kind: "compact", revision: reader.integer(), physical };
+    }
+    case COMMANDS.memberAdd: {
+      const isLearner = reader.flags(1) === 1;
+      const id = reader.member();
+      const name = reader.text();
+      return { kind: "memberAdd", id, name, peerUrls: reader.texts(), clientUrls: reader.texts(), isLearner };
+    }
+    case COMMANDS.memberRemove:
+      return { kind: "memberRemove", id: reader.member() };
+    case COMMANDS.memberUpdate:
+      return { kind: "memberUpdate", id: reader.member(), peerUrls: reader.texts() };
+    case COMMANDS.memberPromote:
+      return { kind: "memberPromote", id: reader.member() };
+    case COMMANDS.memberPublish: {
+      const id = reader.member();
+      return { kind: "memberPublish", id, name: reader.text(), clientUrls: reader.texts() };
+    }
+    default:
+      throw new RangeError(`command ${command} is unknown`);
+  }
+}
+
+// --- put: flags 1 | [lease 8] | key | value ---
+
+const PUT_PREV_KV = 1;
+const PUT_IGNORE_VALUE = 2;
+const PUT_IGNORE_LEASE = 4;
+const PUT_HAS_LEASE = 8;
+
+function sizeOfPut(put: PutRequest): number {
+  return 9 + (put.lease === undefined ? 0 : 8) + put.key.length + put.value.length;
+}
+
+function writePut(writer: Writer, put: PutRequest): void {
+  writer.u8(
+    (put.prevKv ? PUT_PREV_KV : 0) |
+      (put.ignoreValue ? PUT_IGNORE_VALUE : 0) |
+      (put.ignoreLease ? PUT_IGNORE_LEASE : 0) |
+      (put.lease === undefined ? 0 : PUT_HAS_LEASE),
+  );
+  if (put.lease !== undefined) writer.i64(put.lease);
+  writer.bytes(put.key);
+  writer.bytes(put.value);
+}
+
+function readPut(reader: Reader): PutRequest {
+  const flags = reader.flags(15);
+  const lease = flags & PUT_HAS_LEASE ? reader.lease() : undefined;
+  const key = reader.bytes();
+  const value = reader.bytes();
+  return {
+    kind: "put",
+    key,
+    value,
+    lease,
+    prevKv: (flags & PUT_PREV_KV) !== 0,
+    ignoreValue: (flags & PUT_IGNORE_VALUE) !== 0,
+    ignoreLease: (flags & PUT_IGNORE_LEASE) !== 0,
+  };
+}
+
+// --- deleteRange: flags 1 | key | [range end] ---
+
+const DELETE_PREV_KV = 1;
+const DELETE_HAS_END = 2;
+
+function sizeOfDeleteRange(request: DeleteRangeRequest): number {
+  return 5 + request.key.length + sizeOfEnd(request.rangeEnd);
+}
+
+function writeDeleteRange(writer: Writer, request: DeleteRangeRequest): void {
+  const { rangeEnd } = request;
+  writer.u8((request.prevKv ? DELETE_PREV_KV : 0) | (rangeEnd === undefined ? 0 : DELETE_HAS_END));
+  writer.bytes(request.key);
+  if (rangeEnd !== undefined) writer.bytes(rangeEnd);
+}
+
+function readDeleteRange(reader: Reader): DeleteRangeRequest {
+  const flags = reader.flags(3);
+  const key = reader.bytes();
+  const rangeEnd = flags & DELETE_HAS_END ? reader.bytes() : undefined;
+  return { kind: "deleteRange", key, rangeEnd, prevKv: (flags & DELETE_PREV_KV) !== 0 };
+}
+
+function sizeOfEnd(rangeEnd: Uint8Array | undefined): number {
+  return rangeEnd === undefined ? 0 : 4 + rangeEnd.length;
+}
+
+// --- range: flags 2 | order 1 | target 1 | key | [range end] | the numbers that are set, in this order ---
+
+const RANGE_SERIALIZABLE = 1;
+const RANGE_KEYS_ONLY = 2;
+const RANGE_COUNT_ONLY = 4;
+const RANGE_HAS_END = 8;
+const RANGE_NUMBERS = [
+  "limit",
+  "revision",
+  "minModRevision",
+  "maxModRevision",
+  "minCreateRevision",
+  "maxCreateRevision",
+] as const;
+/** Flags of the numbers follow the four above. */
+const RANGE_FIRST_NUMBER = 4;
+
+function sizeOfRange(range: RangeRequest): number {
+  let size = 8 + range.key.length + sizeOfEnd(range.rangeEnd);
+  for (const name of RANGE_NUMBERS) if (range[name] !== undefined) size += 8;
+  return size;
+}
+
+function writeRange(writer: Writer, range: RangeRequest): void {
+  let flags =
+    (range.serializable ? RANGE_SERIALIZABLE : 0) |
+    (range.keysOnly ? RANGE_KEYS_ONLY : 0) |
+    (range.countOnly ? RANGE_COUNT_ONLY : 0) |
+    (range.rangeEnd === undefined ? 0 : RANGE_HAS_END);
+  RANGE_NUMBERS.forEach((name, i) => {
+    if (range[name] !== undefined) flags |= 1 << (RANGE_FIRST_NUMBER + i);
+  });
+  writer.u16(flags);
+  writer.choice(SORT_ORDERS, range.sortOrder ?? "none");
+  writer.choice(SORT_TARGETS, range.sortTarget ?? "key");
+  writer.bytes(range.key);
+  if (range.rangeEnd !== undefined) writer.bytes(range.rangeEnd);
+  for (const name of RANGE_NUMBERS) {
+    const value = range[name];
+    if (value !== undefined) writer.integer(value);
+  }
+}
+
+function readRange(reader: Reader): RangeRequest {
+  const flags = reader.u16();
+  if (flags >= 1 << (RANGE_FIRST_NUMBER + RANGE_NUMBERS.length)) throw new RangeError("unknown flags");
+  const sortOrder = reader.choice(SORT_ORDERS);
+  const sortTarget = reader.choice(SORT_TARGETS);
+  const key = reader.bytes();
+  const rangeEnd = flags & RANGE_HAS_END ? reader.bytes() : undefined;
+  const number = (i: number): number | undefined =>
+    flags & (1 << (RANGE_FIRST_NUMBER + i)) ? reader.integer() : undefined;
+  return {
+    kind: "range",
+    key,
+    rangeEnd,
+    limit: number(0),
+    revision: number(1),
+    sortOrder,
+    sortTarget,
+    serializable: (flags & RANGE_SERIALIZABLE) !== 0,
+    keysOnly: (flags & RANGE_KEYS_ONLY) !== 0,
+    countOnly: (flags & RANGE_COUNT_ONLY) !== 0,
+    minModRevision: number(2),
+    maxModRevision: number(3),
+    minCreateRevision: number(4),
+    maxCreateRevision: number(5),
+  };
+}
+
+// --- txn: three counts of 4 | compares | success | failure; each operation behind its command number ---
+
+function sizeOfTxn(txn: TxnRequest, depth: number): number {
+  if (depth > TXN_DEPTH_MAX) throw new RangeError("transactions nested too deep");
+  let size = 12;
+  for (const compare of txn.compare) size += sizeOfCompare(compare);
+  for (const op of txn.success) size += sizeOfOp(op, depth);
+  for (const op of txn.failure) size += sizeOfOp(op, depth);
+  return size;
+}
+
+function writeTxn(writer: Writer, txn: TxnRequest): void {
+  writer.u32(txn.compare.length);
+  writer.u32(txn.success.length);
+  writer.u32(txn.failure.length);
+  for (const compare of txn.compare) writeCompare(writer, compare);
+  for (const op of txn.success) writeOp(writer, op);
+  for (const op of txn.failure) writeOp(writer, op);
+}
+
+function readTxn(reader: Reader, depth: number): TxnRequest {
+  if (depth > TXN_DEPTH_MAX) throw new RangeError("transactions nested too deep");
+  const compares = reader.u32();
+  const successes = reader.u32();
+  const failures = reader.u32();
+  // Each takes more than one byte: a count beyond what is left would only make this allocate.
+  if (compares + successes + failures > reader.left) throw new RangeError("the counts exceed the bytes");
+  const compare: Compare[] = [];
+  const success: RequestOp[] = [];
+  const failure: RequestOp[] = [];
+  for (let i = 0; i < compares; i++) compare.push(readCompare(reader));
+  for (let i = 0; i < successes; i++) success.push(readOp(reader, depth));
+  for (let i = 0; i < failures; i++) failure.push(readOp(reader, depth));
+  return { kind: "txn", compare, success, failure };
+}
+
+function sizeOfOp(op: RequestOp, depth: number): number {
+  switch (op.kind) {
+    case "range":
+      return 1 + sizeOfRange(op);
+    case "put":
+      return 1 + sizeOfPut(op);
+    case "deleteRange":
+      return 1 + sizeOfDeleteRange(op);
+    case "txn":
+      return 1 + sizeOfTxn(op, depth + 1);
+  }
+}
+
+function writeOp(writer: Writer, op: RequestOp): void {
+  writer.u8(COMMANDS[op.kind]);
+  switch (op.kind) {
+    case "range":
+      writeRange(writer, op);
+      return;
+    case "put":
+      writePut(writer, op);
+      return;
+    case "deleteRange":
+      writeDeleteRange(writer, op);
+      return;
+    case "txn":
+      writeTxn(writer, op);
+      return;
+  }
+}
+
+function readOp(reader: Reader, depth: number): RequestOp {
+  const kind = reader.u8();
+  switch (kind) {
+    case COMMANDS.range:
+      return readRange(reader);
+    case COMMANDS.put:
+      return readPut(reader);
+    case COMMANDS.deleteRange:
+      return readDeleteRange(reader);
+    case COMMANDS.txn:
+      return readTxn(reader, depth + 1);
+    default:
+      throw new RangeError(`operation ${kind} is unknown`);
+  }
+}
+
+// --- compare: flags 1 | result 1 | target 1 | key | [range end] | what the target is compared with ---
+
+const COMPARE_HAS_END = 1;
+
+function sizeOfCompare(compare: Compare): number {
+  const operand = compare.target === "value" ? 4 + compare.value.length : 8;
+  return 7 + compare.key.length + sizeOfEnd(compare.rangeEnd) + operand;
+}
+
+function writeCompare(writer: Writer, compare: Compare): void {
+  writer.u8(compare.rangeEnd === undefined ? 0 : COMPARE_HAS_END);
+  writer.choice(COMPARE_RESULTS, compare.result);
+  writer.choice(COMPARE_TARGETS, compare.target);
+  writer.bytes(compare.key);
+  if (compare.rangeEnd !== undefined) writer.bytes(compare.rangeEnd);
+  switch (compare.target) {
+    case "version":
+      writer.integer(compare.version);
+      return;
+    case "create":
+      writer.integer(compare.createRevision);
+      return;
+    case "mod":
+      writer.integer(compare.modRevision);
+      return;
+    case "value":
+      writer.bytes(compare.value);
+      return;
+    case "lease":
+      writer.i64(compare.lease);
+      return;
+  }
+}
+
+function readCompare(reader: Reader): Compare {
+  const flags = reader.flags(COMPARE_HAS_END);
+  const result = reader.choice(COMPARE_RESULTS);
+  const target = reader.choice(COMPARE_TARGETS);
+  const key = reader.bytes();
+  const rangeEnd = flags & COMPARE_HAS_END ? reader.bytes() : undefined;
+  const common = { key, rangeEnd, result };
+  switch (target) {
+    case "version":
+      return { ...common, target, version: reader.integer() };
+    case "create":
+      return { ...common, target, createRevision: reader.integer() };
+    case "mod":
+      return { ...common, target, modRevision: reader.integer() };
+    case "value":
+      return { ...common, target, value: reader.bytes() };
+    case "lease":
+      return { ...common, target, lease: reader.lease() };
+  }
+}
+
+// --- bytes ---
+
+/** `texts` collects the encoded forms, so that each is encoded once. */
+function sizeOfTexts(list: readonly string[], texts: Uint8Array[]): number {
+  let size = 4;
+  for (const text of list) {
+    const bytes = encodeUtf8(text);
+    texts.push(bytes);
+    size += 4 + bytes.length;
+  }
+  return size;
+}
+
+class Writer {
+  readonly #bytes: Uint8Array;
+  readonly #view: DataView;
+  #at = 0;
+
+  constructor(size: number) {
+    this.#bytes = new Uint8Array(size);
+    this.#view = viewOf(this.#bytes);
+  }
+
+  u8(value: number): void {
+    this.#bytes[this.#at++] = value;
+  }
+
+  u16(value: number): void {
+    this.#view.setUint16(this.#at, value);
+    this.#at += 2;
+  }
+
+  u32(value: number): void {
+    this.#view.setUint32(this.#at, value);
+    this.#at += 4;
+  }
+
+  u64(value: bigint): void {
+    this.#view.setBigUint64(this.#at, value);
+    this.#at += 8;
+  }
+
+  i64(value: bigint): void {
+    this.#view.setBigInt64(this.#at, value);
+    this.#at += 8;
+  }
+
+  counter(value: number): void {
+    if (!Number.isSafeInteger(value) || value < 0) throw new RangeError(`not a counter: ${value}`);
+    writeCounter(this.#view, this.#at, value);
+    this.#at += 8;
+  }
+
+  /** A signed one: a caller may ask for a negative revision. */
+  integer(value: number): void {
+    if (!Number.isSafeInteger(value)) throw new RangeError(`not an integer: ${value}`);
+    this.#view.setInt32(this.#at, Math.floor(value / 0x1_0000_0000));
+    this.#view.setUint32(this.#at + 4, value >>> 0);
+    this.#at += 8;
+  }
+
+  bytes(value: Uint8Array): void {
+    this.u32(value.length);
+    this.#bytes.set(value, this.#at);
+    this.#at += value.length;
+  }
+
+  /** The next `count` of `texts`, behind their number. */
+  texts(texts: Uint8Array[], count: number): void {
+    this.u32(count);
+    for (const text of texts.splice(0, count)) this.bytes(text);
+  }
+
+  choice<T>(choices: readonly T[], value: T): void {
+    const at = choices.indexOf(value);
+    if (at < 0) throw new RangeError(`not a choice: ${String(value)}`);
+    this.u8(at);
+  }
+
+  finish(): Uint8Array {
+    if (this.#at !== this.#bytes.length) throw new RangeError(`wrote ${this.#at} of ${this.#bytes.length} bytes`);
+    return this.#bytes;
+  }
+}
+
+class Reader {
+  readonly #bytes: Uint8Array;
+  readonly #view: DataView;
+  #at = 0;
+
+  constructor(bytes: Uint8Array) {
+    this.#bytes = bytes;
+    this.#view = viewOf(bytes);
+  }
+
+  get left(): number {
+    return this.#bytes.length - this.#at;
+  }
+
+  u8(): number {
+    return this.#view.getUint8(this.#take(1));
+  }
+
+  u16(): number {
+    return this.#view.getUint16(this.#take(2));
+  }
+
+  u32(): number {
+    return this.#view.getUint32(this.#take(4));
+  }
+
+  counter(): number {
+    return readCounter(this.#view, this.#take(8));
+  }
+
+  integer(): number {
+    const at = this.#take(8);
+    const value = this.#view.getInt32(at) * 0x1_0000_0000 + this.#view.getUint32(at + 4);
+    if (!Number.isSafeInteger(value)) throw new RangeError("integer beyond 2^53 - 1");
+    return value;
+  }
+
+  lease(): LeaseId {
+    return leaseId(this.#view.getBigInt64(this.#take(8)));
+  }
+
+  member(): MemberId {
+    return memberId(this.#view.getBigUint64(this.#take(8)));
+  }
+
+  flags(known: number): number {
+    const flags = this.u8();
+    if (flags & ~known) throw new RangeError("unknown flags");
+    return flags;
+  }
+
+  choice<T>(choices: readonly T[]): T {
+    const at = this.u8();
+    const value = choices[at];
+    if (value === undefined) throw new RangeError(`choice ${at} is unknown`);
+    return value;
+  }
+
+  bytes(): Uint8Array {
+    const length = this.u32();
+    const at = this.#take(length);
+    return this.#bytes.subarray(at, at + length);
+  }
+
+  texts(): string[] {
+    const count = this.u32();
+    if (count > this.left) throw new RangeError("the count exceeds the bytes");
+    const texts: string[] = [];
+    for (let i = 0; i < count; i++) texts.push(decodeUtf8(this.bytes()));
+    return texts;
+  }
+
+  /** A list of exactly one. */
+  text(): string {
+    const [text, ...more] = this.texts();
+    if (text === undefined || more.length > 0) throw new RangeError("not one text");
+    return text;
+  }
+
+  end(): void {
+    if (this.left !== 0) throw new RangeError(`${this.left} bytes too many`);
+  }
+
+  #take(length: number): number {
+    const at = this.#at;
+    if (length > this.left) throw new RangeError("ends early");
+    this.#at = at + length;
+    return at;
+  }
+}

@@ -1,0 +1,410 @@
+/**
+ * The replicated state machine: the only writer of state. Entries go in one by one, in log order; each may take several
+ * steps, and reads go on between them at the revisions below. Owns the order of things; what a command does stands in
+ * `apply.ts`, the store itself in `kv`.
+ */
+import { fail } from "../base/assert.ts";
+import { StoreError } from "../base/errors.ts";
+import type { LogIndex, MemberId, Revision, Term } from "../base/ids.ts";
+import { Compactor } from "../kv/compaction.ts";
+import { hashKv, hashRevision } from "../kv/hash-kv.ts";
+import { KeyIndex } from "../kv/key-index.ts";
+import { type Budget, runSlice, type Slices } from "../kv/slices.ts";
+import { SortedMap } from "../kv/sorted-map.ts";
+import { Store } from "../kv/store.ts";
+import { runTxn } from "../kv/txn.ts";
+import type { Member } from "../protocol/key-value.ts";
+import type { RangeRequest, RequestOp, TxnRequest } from "../protocol/requests.ts";
+import type { HashKvResult, RangeResult, TxnResult } from "../protocol/responses.ts";
+import { type ApplyContext, type ApplyResult, type OperationCounts, startCommand } from "./apply.ts";
+import type { Envelope } from "./command.ts";
+import { decodeEnvelope } from "./envelope-codec.ts";
+import { Members } from "./members.ts";
+import {
+  COMPACTED_KEY,
+  decodeCompacted,
+  decodeHead,
+  decodeMember,
+  decodeMeta,
+  encodeCompacted,
+  encodeMember,
+  encodeMeta,
+  type MachineMeta,
+  META_KEY,
+  type MemberRecord,
+  memberKey,
+  StateRecords,
+} from "./records.ts";
+import { StateHash } from "./state-hash.ts";
+import { KEY_SPACE, type StateStore } from "./state-store.ts";
+
+const HISTORY_BYTES = 16 << 20;
+
+/** An empty store: revision 1, never compacted, nothing hashed. */
+const BIRTH: MachineMeta = { revision: 1, compactRevision: -1, hashA: 0, hashB: 0 };
+
+export interface MachineOptions {
+  readonly store: StateStore;
+  /** The last entry that the records in `store` contain. */
+  readonly applied: { readonly index: LogIndex; readonly term: Term };
+  /** Budget of `history`, 16 MiB by default. */
+  readonly historyBytes?: number | undefined;
+}
+
+export interface MachineEntry {
+  readonly index: LogIndex;
+  readonly term: Term;
+  /** Empty: the entry that a leader begins its term with. */
+  readonly data: Uint8Array;
+  /** The decoded form, where the proposer kept it. */
+  readonly envelope?: Envelope | undefined;
+}
+
+/** What became of one entry. A refusal is as much a part of the replicated state as a success. */
+export interface Applied {
+  readonly index: LogIndex;
+  readonly term: Term;
+  readonly envelope: Envelope | undefined;
+  readonly outcome:
+    | { readonly ok: true; readonly result: ApplyResult }
+    | { readonly ok: false; readonly error: StoreError };
+}
+
+/** A read in slices. `close` gives up; it may be called at any time, and more than once. */
+export interface SlicedRead<R> {
+  /** Works at most about `budget` steps; `undefined` = not finished, call again. */
+  step(budget: number): R | undefined;
+  close(): void;
+}
+export type RangeRead = SlicedRead<RangeResult>;
+export type TxnRead = SlicedRead<TxnResult>;
+export type HashKvRead = SlicedRead<HashKvResult>;
+
+export interface MachineMetrics extends Readonly<OperationCounts> {
+  /** Keys that exist now. */
+  readonly keys: number;
+}
+
+/** Writes the first members' records of a fresh state, which the log will never tell. */
+export function seedMembers(store: StateStore, members: readonly Member[]): void {
+  for (const member of members) store.write(memberKey(member.id), encodeMember({ kind: "member", member }));
+}
+
+/** Takes every record of a state, in key order, then makes the machine. */
+export class MachineLoader {
+  readonly #options: MachineOptions;
+  readonly #index = new Map<string, KeyIndex>();
+  readonly #members: MemberRecord[] = [];
+  #meta: MachineMeta = BIRTH;
+  #compacted = -1;
+  #highest = 0;
+
+  constructor(options: MachineOptions) {
+    this.#options = options;
+  }
+
+  /** Throws `STATE_CORRUPT` or `FORMAT_TOO_NEW`. Keeps neither array. Other owners' records are none of its business. */
+  record(key: Uint8Array, value: Uint8Array): void {
+    switch (key[0]) {
+      case KEY_SPACE.revision: {
+        const { key: name, main, sub, create, version } = decodeHead(key, value);
+        const index = this.#index.get(name);
+        if (index === undefined) this.#index.set(name, new KeyIndex(main, sub, create, version));
+        else index.append(main, sub, create, version);
+        if (main > this.#highest) this.#highest = main;
+        break;
+      }
+      case KEY_SPACE.member:
+        this.#members.push(decodeMember(key, value));
+        break;
+      case KEY_SPACE.machine:
+        if (key[1] === META_KEY[1]) this.#meta = decodeMeta(value);
+        else if (key[1] === COMPACTED_KEY[1]) this.#compacted = decodeCompacted(value);
+        break;
+    }
+  }
+
+  finish(): Machine {
+    const index = this.#index;
+    const names = [...index.keys()].sort();
+    let liveKeys = 0;
+    const keys = SortedMap.load(names, (name) => {
+      const one = index.get(name)!;
+      if (one.isLive) liveKeys += 1;
+      return one;
+    });
+    if (this.#highest > this.#meta.revision) {
+      throw new StoreError("STATE_CORRUPT", {
+        message: `quorate: the state database is damaged: revision ${this.#highest} lies above ${this.#meta.revision}`,
+      });
+    }
+    return new Machine(this.#options, {
+      keys,
+      liveKeys,
+      meta: this.#meta,
+      compacted: this.#compacted,
+      members: this.#members,
+    });
+  }
+}
+
+/** Everything that opening a state found. */
+interface Loaded {
+  readonly keys: SortedMap<KeyIndex>;
+  readonly liveKeys: number;
+  readonly meta: MachineMeta;
+  readonly compacted: number;
+  readonly members: readonly MemberRecord[];
+}
+
+export class Machine {
+  readonly #backend: StateStore;
+  readonly #store: Store;
+  readonly #members: Members;
+  readonly #compactor: Compactor;
+  readonly #hash: StateHash;
+  readonly #context: ApplyContext;
+  readonly #counts: OperationCounts = { puts: 0, deletes: 0, txns: 0, ranges: 0 };
+  /** Refilled by each `step`; the slices of a command draw on it. */
+  readonly #budget: Budget = { left: 0 };
+  #applied: { readonly index: LogIndex; readonly term: Term };
+  /** As of `#applied`: the working hash moves on while an entry is half-way. */
+  #hashA: number;
+  #hashB: number;
+  #current: MachineEntry | undefined;
+  #envelope: Envelope | undefined;
+  #slices: Slices<ApplyResult> | undefined;
+
+  constructor(options: MachineOptions, loaded: Loaded) {
+    const { meta } = loaded;
+    this.#backend = options.store;
+    this.#applied = options.applied;
+    this.#hash = new StateHash(meta.hashA, meta.hashB);
+    this.#hashA = meta.hashA;
+    this.#hashB = meta.hashB;
+    this.#members = new Members(options.store, this.#hash);
+    for (const record of loaded.members) this.#members.load(record);
+    this.#store = new Store(
+      new StateRecords(options.store, this.#hash),
+      {
+        keys: loaded.keys,
+        liveKeys: loaded.liveKeys,
+        revision: meta.revision,
+        compactRevision: meta.compactRevision,
+      },
+      options.historyBytes ?? HISTORY_BYTES,
+    );
+    this.#compactor = new Compactor(this.#store, loaded.compacted, (revision) =>
+      options.store.write(COMPACTED_KEY, encodeCompacted(revision)),
+    );
+    this.#context = {
+      store: this.#store,
+      members: this.#members,
+      leaseExists: () => false,
+      counts: this.#counts,
+    };
+  }
+
+  /** The last entry that is through. */
+  get applied(): { readonly index: LogIndex; readonly term: Term } {
+    return this.#applied;
+  }
+
+  get revision(): Revision {
+    return this.#store.revision;
+  }
+
+  /** -1 until the first compaction. */
+  get compactRevision(): number {
+    return this.#store.compactRevision;
+  }
+
+  /** The newest changes by revision, for watches. */
+  get history(): Store["history"] {
+    return this.#store.history;
+  }
+
+  /** 16 hexadecimal digits over everything replicated up to `applied`. Equal on all members at equal applied index. */
+  get stateHash(): string {
+    return new StateHash(this.#hashA, this.#hashB).toString();
+  }
+
+  get metrics(): MachineMetrics {
+    return { keys: this.#store.liveKeys, ...this.#counts };
+  }
+
+  /** By id, ascending. */
+  members(): readonly Member[] {
+    return this.#members.list();
+  }
+
+  /** Ids that may never come back. */
+  get removedMembers(): ReadonlySet<MemberId> {
+    return this.#members.removed;
+  }
+
+  // --- entries ---
+
+  /** Starts one entry; the one before it must be through. The entry's bytes are read until then, and never change. */
+  begin(entry: MachineEntry): void {
+    if (this.#current !== undefined) fail("machine-order", `entry ${entry.index} begins inside ${this.#current.index}`);
+    if (entry.index <= this.#applied.index) {
+      fail("machine-order", `entry ${entry.index} comes after ${this.#applied.index}`);
+    }
+    this.#envelope = entry.data.length === 0 ? undefined : (entry.envelope ?? decodeEnvelope(entry.data));
+    this.#current = entry;
+  }
+
+  /** Works at most about `budget` steps; `undefined` = not finished, call again after yielding. */
+  step(budget: number): Applied | undefined {
+    const entry = this.#current;
+    if (entry === undefined) fail("machine-order", "no entry has begun");
+    let result: ApplyResult | undefined;
+    let error: StoreError | undefined;
+    try {
+      result = this.#work(budget);
+      if (result === undefined) return undefined;
+    } catch (thrown) {
+      // Damage or a broken promise is no answer: it stops the node, and says so by passing through.
+      if (!(thrown instanceof StoreError) || !REFUSALS.has(thrown.code)) throw thrown;
+      error = thrown;
+    }
+    return this.#finish(entry, error === undefined ? { ok: true, result: result! } : { ok: false, error });
+  }
+
+  #work(budget: number): ApplyResult | undefined {
+    if (this.#slices === undefined) {
+      const envelope = this.#envelope;
+      if (envelope === undefined) return { kind: "members", members: this.#members.list() };
+      const started = startCommand(this.#context, envelope.command, this.#budget);
+      if ("result" in started) return started.result;
+      this.#slices = started.slices;
+    }
+    return runSlice(this.#slices, this.#budget, budget);
+  }
+
+  #finish(entry: MachineEntry, outcome: Applied["outcome"]): Applied {
+    const { index, term } = entry;
+    const envelope = this.#envelope;
+    const hash = this.#hash;
+    // Each entry counts, whatever it did: a member that missed or refused one differs from then on.
+    hash.number(index);
+    hash.number(term);
+    hash.number(this.#store.compactRevision);
+    hash.word(outcome.ok ? 0 : 1);
+    this.#hashA = hash.a;
+    this.#hashB = hash.b;
+    this.#backend.write(
+      META_KEY,
+      encodeMeta({
+        revision: this.#store.revision,
+        compactRevision: this.#store.compactRevision,
+        hashA: hash.a,
+        hashB: hash.b,
+      }),
+    );
+    this.#applied = { index, term };
+    this.#current = undefined;
+    this.#envelope = undefined;
+    this.#slices = undefined;
+    return { index, term, envelope, outcome };
+  }
+
+  // --- reads ---
+
+  /**
+   * A range at the revision asked for, or the current one; that revision stays readable until `close` or the result.
+   * Throws `COMPACTED` (details: `compactRevision`) or `FUTURE_REVISION` at once.
+   */
+  startRange(request: RangeRequest): RangeRead {
+    const store = this.#store;
+    const current = store.revision;
+    const at = store.readRevision(request.revision, current);
+    this.#counts.ranges += 1;
+    return read(store.pin(at), (budget) => store.range(request, at, current, budget));
+  }
+
+  /** A read-only transaction at the current revision. Its errors come from `step`. */
+  startTxnRead(request: TxnRequest): TxnRead {
+    const store = this.#store;
+    const at = store.revision;
+    this.#counts.txns += 1;
+    const lowest = Math.max(lowestRevision(request, at), store.compactRevision);
+    const { leaseExists } = this.#context;
+    return read(store.pin(lowest), (budget) => runTxn(store, request, { kind: "read", at }, leaseExists, budget));
+  }
+
+  /** etcd's hash of the records up to a revision; 0 = the current one. Throws `COMPACTED`, `FUTURE_REVISION` at once. */
+  startHashKv(revision: number): HashKvRead {
+    const store = this.#store;
+    const at = hashRevision(store, revision);
+    return read(store.pin(store.compactRevision), (budget) => hashKv(store, at, budget));
+  }
+
+  // --- compaction ---
+
+  /** Records wait to be dropped. */
+  get compactionPending(): boolean {
+    return this.#compactor.pending;
+  }
+
+  /** Drops records for at most about `budget` steps; true = done. A read that holds a revision may hold it back. */
+  compactStep(budget: number): boolean {
+    return this.#compactor.step(budget);
+  }
+}
+
+/** What an entry may be answered with. Anything else that is thrown during apply stops the node. */
+const REFUSALS: ReadonlySet<string> = new Set([
+  "COMPACTED",
+  "FUTURE_REVISION",
+  "LEASE_NOT_FOUND",
+  "KEY_NOT_FOUND",
+  "MEMBER_NOT_FOUND",
+  "MEMBER_EXISTS",
+  "PEER_URL_EXISTS",
+  "TOO_MANY_LEARNERS",
+  "MEMBER_NOT_LEARNER",
+]);
+
+function lowestRevision(txn: TxnRequest, current: number): number {
+  let lowest = current;
+  const look = (ops: readonly RequestOp[]): void => {
+    for (const op of ops) {
+      if (op.kind === "txn") {
+        look(op.success);
+        look(op.failure);
+      } else if (op.kind === "range" && op.revision !== undefined && op.revision > 0 && op.revision < lowest) {
+        lowest = op.revision;
+      }
+    }
+  };
+  look(txn.success);
+  look(txn.failure);
+  return lowest;
+}
+
+function read<R>(unpin: () => void, start: (budget: Budget) => Slices<R>): SlicedRead<R> {
+  const budget: Budget = { left: 0 };
+  const slices = start(budget);
+  let open = true;
+  const close = (): void => {
+    if (!open) return;
+    open = false;
+    unpin();
+  };
+  return {
+    step(steps) {
+      if (!open) fail("machine-read", "the read is closed");
+      try {
+        const result = runSlice(slices, budget, steps);
+        if (result !== undefined) close();
+        return result;
+      } catch (error) {
+        close();
+        throw error;
+      }
+    },
+    close,
+  };
+}

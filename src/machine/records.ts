@@ -1,0 +1,317 @@
+/**
+ * What the state backend stores of the machine, and its bytes (docs/file-format.md). Every value begins with a version;
+ * integers are big endian. The backend adds a checksum of its own, so what is malformed here was written malformed.
+ */
+import { decodeUtf8, EMPTY, encodeUtf8, readCounter, toByteString, viewOf, writeCounter } from "../base/bytes.ts";
+import { StoreError } from "../base/errors.ts";
+import { type LeaseId, type MemberId, memberId, NO_LEASE, type Revision, revision } from "../base/ids.ts";
+import type { RecordStore } from "../kv/store.ts";
+import type { KeyValue, Member } from "../protocol/key-value.ts";
+import type { StateHash } from "./state-hash.ts";
+import { KEY_SPACE, type StateStore } from "./state-store.ts";
+
+/** High half of a revision record's first byte: the format. Low half: the flags below. */
+const REVISION_FORMAT = 0x10;
+const TOMBSTONE = 0x01;
+const HAS_LEASE = 0x02;
+
+const MEMBER_FORMAT = 1;
+const META_FORMAT = 1;
+
+/** Replicated facts, written with each applied entry. */
+export const META_KEY: Uint8Array = Uint8Array.of(KEY_SPACE.machine, 0);
+/** Up to where this member has dropped records. Its own affair, so in a record of its own. */
+export const COMPACTED_KEY: Uint8Array = Uint8Array.of(KEY_SPACE.machine, 1);
+
+export interface MachineMeta {
+  /** So that it never goes back, though compaction may drop the record that carried it (B52). */
+  readonly revision: number;
+  readonly compactRevision: number;
+  readonly hashA: number;
+  readonly hashB: number;
+}
+
+/** What the key index holds of a record. */
+export interface RecordHead {
+  readonly key: string;
+  readonly main: number;
+  readonly sub: number;
+  /** Both 0 for a tombstone. */
+  readonly create: number;
+  readonly version: number;
+}
+
+// --- revisions ---
+
+/**
+ *    key    space 1 | main 8 | sub 4
+ *    value  format and flags 1 | key length 4 | key | [create 8 | version 8 | [lease 8] | value]
+ */
+export function revisionKey(main: number, sub: number): Uint8Array {
+  const key = new Uint8Array(13);
+  key[0] = KEY_SPACE.revision;
+  put32(key, 1, Math.floor(main / 0x1_0000_0000));
+  put32(key, 5, main);
+  put32(key, 9, sub);
+  return key;
+}
+
+export function encodePut(kv: KeyValue): Uint8Array {
+  const hasLease = kv.lease !== NO_LEASE;
+  const keyLength = kv.key.length;
+  const bytes = new Uint8Array(21 + keyLength + (hasLease ? 8 : 0) + kv.value.length);
+  bytes[0] = REVISION_FORMAT | (hasLease ? HAS_LEASE : 0);
+  put32(bytes, 1, keyLength);
+  bytes.set(kv.key, 5);
+  let at = 5 + keyLength;
+  put32(bytes, at, Math.floor(kv.createRevision / 0x1_0000_0000));
+  put32(bytes, at + 4, kv.createRevision);
+  put32(bytes, at + 8, Math.floor(kv.version / 0x1_0000_0000));
+  put32(bytes, at + 12, kv.version);
+  at += 16;
+  if (hasLease) {
+    viewOf(bytes).setBigInt64(at, kv.lease);
+    at += 8;
+  }
+  bytes.set(kv.value, at);
+  return bytes;
+}
+
+export function encodeTombstone(key: Uint8Array): Uint8Array {
+  const bytes = new Uint8Array(5 + key.length);
+  bytes[0] = REVISION_FORMAT | TOMBSTONE;
+  put32(bytes, 1, key.length);
+  bytes.set(key, 5);
+  return bytes;
+}
+
+/** Key and value are views of `bytes`. */
+export function decodeRevision(main: number, bytes: Uint8Array): KeyValue {
+  const view = viewOf(bytes);
+  const end = endOfKey(view);
+  const key = bytes.subarray(5, end);
+  if (bytes[0]! & TOMBSTONE) {
+    if (bytes.length !== end) throw malformed("a tombstone with a value");
+    return {
+      key,
+      createRevision: 0 as Revision,
+      modRevision: revision(main),
+      version: 0,
+      value: EMPTY,
+      lease: NO_LEASE,
+    };
+  }
+  const hasLease = (bytes[0]! & HAS_LEASE) !== 0;
+  const valueAt = end + (hasLease ? 24 : 16);
+  if (valueAt > bytes.length) throw malformed("a record that ends early");
+  return {
+    key,
+    createRevision: revision(counter(view, end)),
+    modRevision: revision(main),
+    version: counter(view, end + 8),
+    value: bytes.subarray(valueAt),
+    lease: hasLease ? (view.getBigInt64(end + 16) as LeaseId) : NO_LEASE,
+  };
+}
+
+/** Without touching the value: what opening a state needs of each record. */
+export function decodeHead(recordKey: Uint8Array, bytes: Uint8Array): RecordHead {
+  if (recordKey.length !== 13) throw malformed("a revision of the wrong length");
+  const place = viewOf(recordKey);
+  const main = counter(place, 1);
+  const sub = place.getUint32(9);
+  const view = viewOf(bytes);
+  const end = endOfKey(view);
+  const key = toByteString(bytes.subarray(5, end));
+  if (bytes[0]! & TOMBSTONE) return { key, main, sub, create: 0, version: 0 };
+  if (end + 16 > bytes.length) throw malformed("a record that ends early");
+  const version = counter(view, end + 8);
+  if (version === 0) throw malformed("a version of 0");
+  return { key, main, sub, create: counter(view, end), version };
+}
+
+function endOfKey(view: DataView): number {
+  if (view.byteLength < 5) throw malformed("a record that ends early");
+  const format = view.getUint8(0) & 0xf0;
+  if (format !== REVISION_FORMAT) throw tooNew("revision", format >> 4);
+  const end = 5 + view.getUint32(1);
+  if (end > view.byteLength) throw malformed("a record that ends early");
+  return end;
+}
+
+/** The store's records in the state backend; each one written goes into the state hash. */
+export class StateRecords implements RecordStore {
+  readonly #store: StateStore;
+  readonly #hash: StateHash;
+
+  constructor(store: StateStore, hash: StateHash) {
+    this.#store = store;
+    this.#hash = hash;
+  }
+
+  read(main: number, sub: number): KeyValue {
+    const bytes = this.#store.read(revisionKey(main, sub));
+    if (bytes === undefined) throw malformed(`revision ${main}.${sub} is missing`);
+    return decodeRevision(main, bytes);
+  }
+
+  put(kv: KeyValue, sub: number): void {
+    const bytes = encodePut(kv);
+    this.#hashed(kv.modRevision, sub, bytes);
+    this.#store.write(revisionKey(kv.modRevision, sub), bytes);
+  }
+
+  tombstone(key: Uint8Array, main: number, sub: number): void {
+    const bytes = encodeTombstone(key);
+    this.#hashed(main, sub, bytes);
+    this.#store.write(revisionKey(main, sub), bytes);
+  }
+
+  drop(main: number, sub: number): void {
+    this.#store.delete(revisionKey(main, sub));
+  }
+
+  #hashed(main: number, sub: number, bytes: Uint8Array): void {
+    this.#hash.number(main);
+    this.#hash.word(sub);
+    this.#hash.bytes(bytes);
+  }
+}
+
+// --- machine ---
+
+/** version 1 | revision 8 | compact revision + 1, 8 | hash 4 + 4 */
+export function encodeMeta(meta: MachineMeta): Uint8Array {
+  const bytes = new Uint8Array(25);
+  bytes[0] = META_FORMAT;
+  put32(bytes, 1, Math.floor(meta.revision / 0x1_0000_0000));
+  put32(bytes, 5, meta.revision);
+  put32(bytes, 9, Math.floor((meta.compactRevision + 1) / 0x1_0000_0000));
+  put32(bytes, 13, meta.compactRevision + 1);
+  put32(bytes, 17, meta.hashA);
+  put32(bytes, 21, meta.hashB);
+  return bytes;
+}
+
+export function decodeMeta(bytes: Uint8Array): MachineMeta {
+  if (bytes.length < 1) throw malformed("an empty machine record");
+  if (bytes[0] !== META_FORMAT) throw tooNew("machine", bytes[0]!);
+  if (bytes.length !== 25) throw malformed("a machine record of the wrong length");
+  const view = viewOf(bytes);
+  return {
+    revision: counter(view, 1),
+    compactRevision: counter(view, 9) - 1,
+    hashA: view.getUint32(17),
+    hashB: view.getUint32(21),
+  };
+}
+
+/** version 1 | revision + 1, 8 */
+export function encodeCompacted(compacted: number): Uint8Array {
+  const bytes = new Uint8Array(9);
+  bytes[0] = META_FORMAT;
+  writeCounter(viewOf(bytes), 1, compacted + 1);
+  return bytes;
+}
+
+export function decodeCompacted(bytes: Uint8Array): number {
+  if (bytes.length < 1) throw malformed("an empty compaction record");
+  if (bytes[0] !== META_FORMAT) throw tooNew("compaction", bytes[0]!);
+  if (bytes.length !== 9) throw malformed("a compaction record of the wrong length");
+  return counter(viewOf(bytes), 1) - 1;
+}
+
+// --- members ---
+
+/** A member, or the mark of one that was removed and may never come back. */
+export type MemberRecord =
+  | { readonly kind: "member"; readonly member: Member }
+  | { readonly kind: "removed"; readonly id: MemberId };
+
+export function memberKey(id: MemberId): Uint8Array {
+  const key = new Uint8Array(9);
+  key[0] = KEY_SPACE.member;
+  viewOf(key).setBigUint64(1, id);
+  return key;
+}
+
+/** version 1 | 0 member, 1 learner, 2 removed | name | peer addresses | client addresses, as counted texts */
+export function encodeMember(record: MemberRecord): Uint8Array {
+  if (record.kind === "removed") return Uint8Array.of(MEMBER_FORMAT, 2);
+  const { name, peerUrls, clientUrls, isLearner } = record.member;
+  const texts = [name, ...peerUrls, ...clientUrls].map(encodeUtf8);
+  const bytes = new Uint8Array(6 + texts.reduce((sum, text) => sum + 4 + text.length, 0));
+  bytes[0] = MEMBER_FORMAT;
+  bytes[1] = isLearner ? 1 : 0;
+  const view = viewOf(bytes);
+  view.setUint16(2, peerUrls.length);
+  view.setUint16(4, clientUrls.length);
+  let at = 6;
+  for (const text of texts) {
+    view.setUint32(at, text.length);
+    bytes.set(text, at + 4);
+    at += 4 + text.length;
+  }
+  return bytes;
+}
+
+export function decodeMember(key: Uint8Array, bytes: Uint8Array): MemberRecord {
+  if (key.length !== 9 || bytes.length < 2) throw malformed("a member record that ends early");
+  if (bytes[0] !== MEMBER_FORMAT) throw tooNew("member", bytes[0]!);
+  const rawId = viewOf(key).getBigUint64(1);
+  if (rawId === 0n || bytes[1]! > 2) throw malformed("a member record");
+  const id = memberId(rawId);
+  if (bytes[1] === 2) return { kind: "removed", id };
+  if (bytes.length < 6) throw malformed("a member record that ends early");
+  const view = viewOf(bytes);
+  const peers = view.getUint16(2);
+  const clients = view.getUint16(4);
+  const texts: string[] = [];
+  let at = 6;
+  for (let i = 0; i < 1 + peers + clients; i++) {
+    if (at + 4 > bytes.length) throw malformed("a member record that ends early");
+    const end = at + 4 + view.getUint32(at);
+    if (end > bytes.length) throw malformed("a member record that ends early");
+    texts.push(decodeUtf8(bytes.subarray(at + 4, end)));
+    at = end;
+  }
+  if (at !== bytes.length) throw malformed("a member record with more behind it");
+  return {
+    kind: "member",
+    member: {
+      id,
+      name: texts[0]!,
+      peerUrls: texts.slice(1, 1 + peers),
+      clientUrls: texts.slice(1 + peers),
+      isLearner: bytes[1] === 1,
+    },
+  };
+}
+
+// ---
+
+function put32(bytes: Uint8Array, at: number, value: number): void {
+  bytes[at] = value >>> 24;
+  bytes[at + 1] = value >>> 16;
+  bytes[at + 2] = value >>> 8;
+  bytes[at + 3] = value;
+}
+
+function counter(view: DataView, at: number): number {
+  try {
+    return readCounter(view, at);
+  } catch (cause) {
+    throw malformed("a counter out of range", cause);
+  }
+}
+
+function malformed(what: string, cause?: unknown): StoreError {
+  return new StoreError("STATE_CORRUPT", { message: `quorate: the state database is damaged: ${what}`, cause });
+}
+
+function tooNew(what: string, format: number): StoreError {
+  return new StoreError("FORMAT_TOO_NEW", {
+    message: `quorate: a ${what} record has format ${format}, which this version does not know`,
+    details: { format },
+  });
+}

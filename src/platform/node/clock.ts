@@ -1,0 +1,63 @@
+/** Time from the machine. */
+import type { Clock, Timer } from "../clock.ts";
+
+export interface NodeClockOptions {
+  /** Timers keep the process alive. By default they do not: sockets and whoever waits do. */
+  readonly keepAlive?: boolean;
+}
+
+/** Node fires a longer timer at once: such a wait is taken in parts. */
+const LONGEST_MS = 2 ** 31 - 1;
+
+export class NodeClock implements Clock {
+  readonly #keepAlive: boolean;
+
+  constructor(options: NodeClockOptions = {}) {
+    this.#keepAlive = options.keepAlive === true;
+  }
+
+  now(): number {
+    return performance.now();
+  }
+
+  wallNow(): number {
+    return Date.now();
+  }
+
+  after(ms: number, callback: () => void): Timer {
+    let handle: NodeJS.Timeout;
+    const arm = (left: number): void => {
+      const part = Math.min(Math.max(0, left), LONGEST_MS);
+      handle = setTimeout(() => (left > LONGEST_MS ? arm(left - LONGEST_MS) : callback()), part);
+      if (!this.#keepAlive) handle.unref();
+    };
+    arm(ms);
+    return { cancel: () => clearTimeout(handle) };
+  }
+
+  /** A steady beat: a late call shortens the next wait, and beats missed by a whole period are skipped. */
+  every(ms: number, callback: () => void): Timer {
+    const step = Math.max(1, ms);
+    let due = this.now() + step;
+    let cancelled = false;
+    let timer: Timer;
+    const beat = (): void => {
+      if (cancelled) return;
+      const late = this.now() - due;
+      due += step * (1 + Math.max(0, Math.floor(late / step)));
+      timer = this.after(Math.ceil(due - this.now()), beat);
+      callback();
+    };
+    timer = this.after(step, beat);
+    return {
+      cancel: () => {
+        cancelled = true;
+        timer.cancel();
+      },
+    };
+  }
+
+  defer(callback: () => void): void {
+    setImmediate(callback);
+  }
+}

@@ -1,0 +1,27 @@
+/** A member's world in production. */
+import { createHmac } from "node:crypto";
+import { type Logger, silent } from "../log.ts";
+import type { World } from "../world.ts";
+import { nodeChecksum } from "./checksum.ts";
+import { NodeClock } from "./clock.ts";
+import { NodeDisk } from "./disk.ts";
+import { NodeRandom } from "./random.ts";
+
+export interface NodeWorldOptions {
+  /** The data directory; made when the first file is. */
+  readonly dir: string;
+  readonly log?: Logger | undefined;
+  /** See `NodeClockOptions`. */
+  readonly keepAlive?: boolean | undefined;
+}
+
+export function nodeWorld({ dir, log, keepAlive = false }: NodeWorldOptions): World {
+  return {
+    clock: new NodeClock({ keepAlive }),
+    random: new NodeRandom(),
+    disk: new NodeDisk(dir),
+    checksum: nodeChecksum,
+    hmac: (key, data) => new Uint8Array(createHmac("sha256", key).update(data).digest()),
+    log: log ?? silent,
+  };
+}

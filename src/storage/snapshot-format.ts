@@ -1,0 +1,110 @@
+/**
+ * A state as a stream of chunks of at most 64 KiB, each with its checksum and its place; docs/file-format.md draws it.
+ * Inside, one sequence of records as the state database stores them, ended by the backend's own; a record may span
+ * chunks. The last chunk carries the length and the checksum of the whole.
+ */
+import { readCounter, viewOf, writeCounter } from "../base/bytes.ts";
+import { StoreError } from "../base/errors.ts";
+import type { Checksum } from "../platform/checksum.ts";
+import type { DatabaseSnapshot } from "../platform/disk.ts";
+import { asDamage, stateCorrupt, tooNew } from "./damage.ts";
+import { openRecord } from "./state-record.ts";
+
+const CHUNK_VERSION = 1;
+export const CHUNK_BYTES = 64 << 10;
+const HEAD_BYTES = 16;
+const KIND = { data: 0, end: 1 } as const;
+
+export type Chunk =
+  | { readonly kind: "data"; readonly offset: number; readonly bytes: Uint8Array }
+  | { readonly kind: "end"; readonly length: number; readonly crc: number };
+
+function encodeChunk(kind: number, offset: number, payload: Uint8Array, checksum: Checksum): Uint8Array {
+  const bytes = new Uint8Array(HEAD_BYTES + payload.length);
+  const view = viewOf(bytes);
+  bytes[4] = CHUNK_VERSION;
+  bytes[5] = kind;
+  writeCounter(view, 8, offset);
+  bytes.set(payload, HEAD_BYTES);
+  view.setUint32(0, checksum(bytes.subarray(4)));
+  return bytes;
+}
+
+/** Throws `INVALID_REQUEST` on damage: nothing of ours is broken, the sender starts again. The bytes are a view. */
+export function decodeChunk(bytes: Uint8Array, checksum: Checksum): Chunk {
+  const view = viewOf(bytes);
+  if (bytes.length < HEAD_BYTES || checksum(bytes.subarray(4)) !== view.getUint32(0)) {
+    throw badStream("a chunk's checksum does not match");
+  }
+  if (bytes[4]! > CHUNK_VERSION) throw tooNew("the snapshot", bytes[4]!, CHUNK_VERSION);
+  try {
+    const offset = readCounter(view, 8);
+    if (bytes[5] === KIND.data) return { kind: "data", offset, bytes: bytes.subarray(HEAD_BYTES) };
+    if (bytes[5] === KIND.end && bytes.length === HEAD_BYTES + 4) {
+      return { kind: "end", length: offset, crc: view.getUint32(HEAD_BYTES) };
+    }
+  } catch {
+    // Falls through: a counter that no version wrote.
+  }
+  throw badStream("a chunk is malformed");
+}
+
+export function badStream(what: string): StoreError {
+  return new StoreError("INVALID_REQUEST", { message: `quorate: the snapshot cannot be used: ${what}` });
+}
+
+/** Records of the stream: two lengths, key, stored value. */
+export const RECORD_HEAD_BYTES = 8;
+
+export async function* streamOf(
+  snapshot: DatabaseSnapshot,
+  path: string,
+  checksum: Checksum,
+): AsyncGenerator<Uint8Array, void, undefined> {
+  const most = CHUNK_BYTES - HEAD_BYTES;
+  let chunk = new Uint8Array(most);
+  let filled = 0;
+  let offset = 0;
+  let crc = 0;
+  const iterator = snapshot.iterate({});
+  try {
+    for (let pairs = await iterator.next(256); pairs.length > 0; pairs = await iterator.next(256)) {
+      for (const [key, stored] of pairs) {
+        // Damage must not travel: what this member cannot vouch for, nobody gets.
+        if (openRecord(key, stored, checksum) === undefined) {
+          throw stateCorrupt(`${path}: the checksum of record ${[...key].join(".")} does not match`);
+        }
+        const head = new Uint8Array(RECORD_HEAD_BYTES);
+        viewOf(head).setUint32(0, key.length);
+        viewOf(head).setUint32(4, stored.length);
+        for (const part of [head, key, stored]) {
+          for (let at = 0; at < part.length; ) {
+            const count = Math.min(part.length - at, most - filled);
+            chunk.set(part.subarray(at, at + count), filled);
+            filled += count;
+            at += count;
+            if (filled < most) continue;
+            crc = checksum(chunk, crc);
+            yield encodeChunk(KIND.data, offset, chunk, checksum);
+            offset += filled;
+            filled = 0;
+            chunk = new Uint8Array(most);
+          }
+        }
+      }
+    }
+    if (filled > 0) {
+      const rest = chunk.subarray(0, filled);
+      crc = checksum(rest, crc);
+      yield encodeChunk(KIND.data, offset, rest, checksum);
+      offset += filled;
+    }
+    const whole = new Uint8Array(4);
+    viewOf(whole).setUint32(0, crc);
+    yield encodeChunk(KIND.end, offset, whole, checksum);
+  } catch (error) {
+    throw asDamage(error, stateCorrupt, path);
+  } finally {
+    await iterator.close();
+  }
+}

@@ -1,0 +1,403 @@
+/**
+ * The state database: what the machine knows, written behind. Writes gather in a buffer that readers see at once; a
+ * flush is one atomic synchronous batch with its applied index, so that the state on disk is always exactly the state
+ * after some entry (B45). A value read comes from the buffers, from the cache, or from LevelDB with its checksum
+ * verified. The machine sees it as its `StateStore`; this file knows nothing of what the records mean, but for the
+ * space of revisions, whose keys are never written twice.
+ */
+import { assert } from "../base/assert.ts";
+import { equalBytes, readCounter, toByteString, viewOf, writeCounter } from "../base/bytes.ts";
+import { StoreError } from "../base/errors.ts";
+import { type LogIndex, logIndex, type Term, term } from "../base/ids.ts";
+import type { Checksum } from "../platform/checksum.ts";
+import type { Database, DatabaseOp, DatabaseSnapshot, Disk } from "../platform/disk.ts";
+import { asDamage, stateCorrupt, tooNew } from "./damage.ts";
+import { streamOf } from "./snapshot-format.ts";
+import { openRecord, sealRecord } from "./state-record.ts";
+import { REVISION_SPACE, Tally } from "./tally.ts";
+import { ValueCache } from "./value-cache.ts";
+
+/** The backend's own record: applied index and term, counts and sums. Sorts behind all others. */
+export const META_KEY: Uint8Array = Uint8Array.of(0x7f);
+const META_VERSION = 1;
+/** Memory spent on values that may be read again. */
+const CACHE_BYTES = 32 << 20;
+/** Keys, and bytes, prepared in one go: about 2 ms of the loop. */
+const SLICE_KEYS = 500;
+const SLICE_BYTES = 512 << 10;
+/** Beyond key and value, what a buffered write costs. */
+const WRITE_OVERHEAD_BYTES = 64;
+
+interface Write {
+  readonly key: Uint8Array;
+  /** `undefined` deletes. */
+  readonly value: Uint8Array | undefined;
+}
+
+export interface StateMeta {
+  readonly index: LogIndex;
+  readonly term: Term;
+  readonly tally: Tally;
+}
+
+/** A point-in-time copy of the last flushed state. Close it: it keeps LevelDB from forgetting. */
+export interface StateSnapshot {
+  readonly index: LogIndex;
+  readonly term: Term;
+  /** At most 64 KiB each, in order, each with its own checksum. Verified on the way: throws `STATE_CORRUPT`. */
+  stream(): AsyncIterable<Uint8Array>;
+  /** One record as of the snapshot. What goes with it (the configuration, N1) must be read here, not from the backend. */
+  read(key: Uint8Array): Promise<Uint8Array | undefined>;
+  close(): Promise<void>;
+}
+
+/** Generations that this process has open, by disk: nobody may build or remove under them. */
+const openGenerations = new WeakMap<Disk, Set<number>>();
+
+export function generationsInUse(disk: Disk): ReadonlySet<number> {
+  return openGenerations.get(disk) ?? new Set();
+}
+
+export const statePath = (generation: number): string => `state-${generation}`;
+
+export interface OpenStateOptions {
+  readonly disk: Disk;
+  readonly generation: number;
+  readonly checksum: Checksum;
+}
+
+export class StateBackend {
+  readonly generation: number;
+  readonly #disk: Disk;
+  readonly #database: Database;
+  readonly #checksum: Checksum;
+  readonly #cache = new ValueCache(CACHE_BYTES);
+  #meta: StateMeta;
+  #buffer = new Map<string, Write>();
+  #bufferedBytes = 0;
+  #flushing: Map<string, Write> | undefined;
+  /** The state before the flush under way. */
+  #pinned: Pin | undefined;
+  #flushed: Promise<void> = Promise.resolve();
+  #failure: unknown;
+  #closed: Promise<void> | undefined;
+
+  private constructor({ disk, generation, checksum }: OpenStateOptions, database: Database, meta: StateMeta) {
+    this.generation = generation;
+    this.#disk = disk;
+    this.#database = database;
+    this.#checksum = checksum;
+    this.#meta = meta;
+    let used = openGenerations.get(disk);
+    if (used === undefined) openGenerations.set(disk, (used = new Set()));
+    used.add(generation);
+  }
+
+  /** Opens `state-<generation>`. Its records are verified when read, and all together by `scan`. */
+  static async open(options: OpenStateOptions): Promise<StateBackend> {
+    const path = statePath(options.generation);
+    let database: Database;
+    try {
+      database = await options.disk.openDatabase(path, { create: false });
+    } catch (error) {
+      throw asDamage(error, stateCorrupt, path);
+    }
+    try {
+      return new StateBackend(options, database, readMeta(database, path, options.checksum));
+    } catch (error) {
+      await database.close();
+      throw asDamage(error, stateCorrupt, path);
+    }
+  }
+
+  /** The last flushed index: what a restart begins from. */
+  get appliedIndex(): LogIndex {
+    return this.#meta.index;
+  }
+
+  get appliedTerm(): Term {
+    return this.#meta.term;
+  }
+
+  /** Bytes written since the last flush began. */
+  get bufferedBytes(): number {
+    return this.#bufferedBytes;
+  }
+
+  read(key: Uint8Array): Uint8Array | undefined {
+    const name = toByteString(key);
+    const write = this.#buffer.get(name) ?? this.#flushing?.get(name);
+    // Copies, because the bytes are the caller's.
+    if (write !== undefined) return write.value?.slice();
+    const cached = this.#cache.get(name);
+    if (cached !== undefined) return cached.slice();
+    const value = this.#stored(key);
+    if (value === undefined) return undefined;
+    this.#cache.set(name, value);
+    return value.slice();
+  }
+
+  write(key: Uint8Array, value: Uint8Array): void {
+    this.#put({ key, value });
+  }
+
+  delete(key: Uint8Array): void {
+    this.#put({ key, value: undefined });
+  }
+
+  /**
+   * Makes all that was written durable, as the state after `at`. Call between entries; what is written meanwhile
+   * belongs to the next flush. One at a time. After a rejection the member must stop.
+   */
+  flush(at: { readonly index: LogIndex; readonly term: Term }): Promise<void> {
+    if (this.#failure !== undefined) return Promise.reject(this.#failure);
+    if (this.#closed !== undefined) return Promise.reject(new StoreError("STOPPED"));
+    assert(this.#flushing === undefined, "B45", () => "a flush began before the one before it ended");
+    assert(at.index >= this.#meta.index, "V3", () => `flushed ${at.index} after ${this.#meta.index}`);
+    if (this.#buffer.size === 0 && at.index === this.#meta.index) return Promise.resolve();
+    const writes = this.#buffer;
+    this.#buffer = new Map();
+    this.#bufferedBytes = 0;
+    this.#flushing = writes;
+    this.#pinned = new Pin(this.#database.snapshot(), this.#meta);
+    const flushed = this.#flush(writes, { index: at.index, term: at.term }).catch((error) => {
+      // The buffer stays readable; nothing is known about what reached the disk.
+      this.#failure = asDamage(error, stateCorrupt, statePath(this.generation));
+      throw this.#failure;
+    });
+    this.#flushed = flushed.catch(() => {});
+    return flushed;
+  }
+
+  /**
+   * Shows every record of the flushed state but the backend's own, in the order of keys, and verifies each, their
+   * counts and their sums: `STATE_CORRUPT` if anything is not as it was written. The bytes are the visitor's.
+   */
+  async scan(visit: (key: Uint8Array, value: Uint8Array) => void): Promise<void> {
+    const pin = this.#pin();
+    const path = statePath(this.generation);
+    const found = new Tally();
+    const iterator = pin.snapshot.iterate({});
+    try {
+      let metaSeen = false;
+      for (let pairs = await iterator.next(1000); pairs.length > 0; pairs = await iterator.next(1000)) {
+        for (const [key, stored] of pairs) {
+          const value = openRecord(key, stored, this.#checksum);
+          if (value === undefined || key.length === 0) throw damagedRecord(path, key);
+          if (key[0] === META_KEY[0]) {
+            if (key.length !== META_KEY.length) throw damagedRecord(path, key);
+            metaSeen = true;
+            continue;
+          }
+          found.add(key, stored);
+          visit(key, value);
+        }
+      }
+      const difference = metaSeen ? pin.meta.tally.differs(found) : "its own record is missing";
+      if (difference !== undefined) throw stateCorrupt(`${path}: ${difference}`);
+    } catch (error) {
+      throw asDamage(error, stateCorrupt, path);
+    } finally {
+      await iterator.close();
+      await pin.drop();
+    }
+  }
+
+  snapshot(): StateSnapshot {
+    const pin = this.#pin();
+    const path = statePath(this.generation);
+    const checksum = this.#checksum;
+    let closed: Promise<void> | undefined;
+    return {
+      index: pin.meta.index,
+      term: pin.meta.term,
+      stream: () => streamOf(pin.snapshot, path, checksum),
+      async read(key) {
+        const iterator = pin.snapshot.iterate({ gte: key });
+        try {
+          const [pair] = await iterator.next(1);
+          if (pair === undefined || !equalBytes(pair[0], key)) return undefined;
+          const value = openRecord(key, pair[1], checksum);
+          if (value === undefined) throw damagedRecord(path, key);
+          return value;
+        } finally {
+          await iterator.close();
+        }
+      },
+      close() {
+        closed ??= pin.drop();
+        return closed;
+      },
+    };
+  }
+
+  sizeBytes(): Promise<number> {
+    return this.#database.sizeBytes();
+  }
+
+  /** Without flushing. Safe to call twice. Snapshots that are still open end with an error. */
+  close(): Promise<void> {
+    this.#closed ??= this.#flushed
+      .then(() => this.#database.close())
+      .finally(() => openGenerations.get(this.#disk)?.delete(this.generation));
+    return this.#closed;
+  }
+
+  #put(write: Write): void {
+    if (write.key.length === 0 || write.key[0]! >= META_KEY[0]!) {
+      assert(false, "state", () => `no record may have the key ${write.key.join(".")}`);
+    }
+    const name = toByteString(write.key);
+    this.#buffer.set(name, write);
+    this.#bufferedBytes += write.key.length + (write.value?.length ?? 0) + WRITE_OVERHEAD_BYTES;
+  }
+
+  #stored(key: Uint8Array): Uint8Array | undefined {
+    const path = statePath(this.generation);
+    let stored: Uint8Array | undefined;
+    try {
+      stored = this.#database.getSync(key);
+    } catch (error) {
+      throw asDamage(error, stateCorrupt, path);
+    }
+    if (stored === undefined) return undefined;
+    const value = openRecord(key, stored, this.#checksum);
+    if (value === undefined) throw damagedRecord(path, key);
+    return value;
+  }
+
+  /** The last flushed state, also while the next flush is under way. */
+  #pin(): Pin {
+    if (this.#pinned !== undefined) return this.#pinned.take();
+    return new Pin(this.#database.snapshot(), this.#meta);
+  }
+
+  async #flush(writes: Map<string, Write>, at: { readonly index: LogIndex; readonly term: Term }): Promise<void> {
+    const ops: DatabaseOp[] = [];
+    const tally = this.#meta.tally.clone();
+    let sliceBytes = 0;
+    let sliceKeys = 0;
+    for (const { key, value } of writes.values()) {
+      if (++sliceKeys > SLICE_KEYS || sliceBytes > SLICE_BYTES) {
+        sliceKeys = 0;
+        sliceBytes = 0;
+        // Any call of the disk is a turn of the loop: others run before it returns.
+        await this.#disk.exists(statePath(this.generation));
+      }
+      this.#prepare(key, value, tally, ops);
+      sliceBytes += key.length + (value?.length ?? 0);
+    }
+    const meta: StateMeta = { ...at, tally };
+    ops.push({ kind: "put", key: META_KEY, value: encodeMeta(meta, this.#checksum) });
+    await this.#database.batch(ops, { sync: true });
+    this.#meta = meta;
+    this.#flushing = undefined;
+    // Only now: until the batch is in, LevelDB answers with what was before.
+    for (const [name, { value }] of writes) {
+      if (value === undefined) this.#cache.delete(name);
+      else this.#cache.set(name, value);
+    }
+    const pinned = this.#pinned;
+    this.#pinned = undefined;
+    await pinned?.drop();
+  }
+
+  /** The operation that a write becomes, and what it does to the tally: that depends on what it replaces. */
+  #prepare(key: Uint8Array, value: Uint8Array | undefined, tally: Tally, ops: DatabaseOp[]): void {
+    const isNew = value !== undefined && key[0] === REVISION_SPACE && tally.rise(key);
+    const old = isNew ? undefined : this.#database.getSync(key);
+    if (old !== undefined) {
+      if (openRecord(key, old, this.#checksum) === undefined) throw damagedRecord(statePath(this.generation), key);
+      tally.subtract(key, old);
+    }
+    if (value === undefined) {
+      if (old !== undefined) ops.push({ kind: "del", key });
+      return;
+    }
+    const stored = sealRecord(key, value, this.#checksum);
+    tally.add(key, stored);
+    ops.push({ kind: "put", key, value: stored });
+  }
+}
+
+/** One view of LevelDB, shared until the last that took it drops it. */
+class Pin {
+  readonly snapshot: DatabaseSnapshot;
+  readonly meta: StateMeta;
+  #users = 1;
+
+  constructor(snapshot: DatabaseSnapshot, meta: StateMeta) {
+    this.snapshot = snapshot;
+    this.meta = meta;
+  }
+
+  take(): this {
+    this.#users++;
+    return this;
+  }
+
+  async drop(): Promise<void> {
+    if (--this.#users === 0) await this.snapshot.close();
+  }
+}
+
+/** The first content of a new state database, durable when resolved. */
+export async function createState(
+  disk: Disk,
+  path: string,
+  at: { readonly index: LogIndex; readonly term: Term },
+  records: Iterable<readonly [Uint8Array, Uint8Array]>,
+  checksum: Checksum,
+): Promise<void> {
+  const database = await disk.openDatabase(path, { create: true });
+  const tally = new Tally();
+  const ops: DatabaseOp[] = [];
+  for (const [key, value] of records) {
+    const stored = sealRecord(key, value, checksum);
+    if (key[0] === REVISION_SPACE) tally.rise(key);
+    tally.add(key, stored);
+    ops.push({ kind: "put", key, value: stored });
+  }
+  ops.push({ kind: "put", key: META_KEY, value: encodeMeta({ ...at, tally }, checksum) });
+  try {
+    await database.batch(ops, { sync: true });
+  } finally {
+    await database.close();
+  }
+}
+
+export function damagedRecord(path: string, key: Uint8Array): StoreError {
+  return stateCorrupt(`${path}: the checksum of record ${[...key].join(".")} does not match`);
+}
+
+function readMeta(database: Database, path: string, checksum: Checksum): StateMeta {
+  const stored = database.getSync(META_KEY);
+  if (stored === undefined) throw stateCorrupt(`${path}: its own record is missing`);
+  return decodeMeta(stored, path, checksum);
+}
+
+function encodeMeta({ index, term: appliedTerm, tally }: StateMeta, checksum: Checksum): Uint8Array {
+  const payload = new Uint8Array(17 + tally.encodedBytes);
+  payload[0] = META_VERSION;
+  writeCounter(viewOf(payload), 1, index);
+  writeCounter(viewOf(payload), 9, appliedTerm);
+  tally.encodeInto(payload, 17);
+  return sealRecord(META_KEY, payload, checksum);
+}
+
+export function decodeMeta(stored: Uint8Array, path: string, checksum: Checksum): StateMeta {
+  const payload = openRecord(META_KEY, stored, checksum);
+  if (payload === undefined) throw damagedRecord(path, META_KEY);
+  const version = payload[0] ?? 0;
+  if (version > META_VERSION) throw tooNew(path, version, META_VERSION);
+  try {
+    const view = viewOf(payload);
+    return {
+      index: logIndex(readCounter(view, 1)),
+      term: term(readCounter(view, 9)),
+      tally: Tally.decode(payload, 17),
+    };
+  } catch (error) {
+    throw stateCorrupt(`${path}: its own record is malformed`, {}, error);
+  }
+}

@@ -1,0 +1,33 @@
+/** `quorate/testing`: the simulated world, its faults and the checkers, for quorate's own tests and for its users'. */
+export { checkHashAgreement, HashAgreement, type HashSample } from "./checkers/hash-agreement.ts";
+export { checkLinearizability, type LinearizabilityOptions } from "./checkers/linearizability.ts";
+export { checkLostWrites, type FinalState } from "./checkers/lost-writes.ts";
+export { checkSerializable } from "./checkers/serializable.ts";
+export type { Verdict } from "./checkers/verdict.ts";
+export { ClusterCaller, type ClusterOptions, SimulatedCluster } from "./cluster.ts";
+export {
+  describeOperation,
+  History,
+  type HistoryCompare,
+  type HistoryKeyValue,
+  type HistoryOp,
+  type HistoryOpResult,
+  type HistoryRecord,
+  type HistoryRequest,
+  type HistoryResult,
+  type HistoryTxn,
+  type Operation,
+  operationsOf,
+} from "./history.ts";
+export {
+  FAULT_KINDS,
+  type FaultControls,
+  type FaultKind,
+  type LinkTrouble,
+  Nemesis,
+  type NemesisOptions,
+} from "./nemesis.ts";
+export { type SimOptions, type SimReport, simulate } from "./simulate.ts";
+export { Gate, HostClock, VirtualClock } from "./virtual-clock.ts";
+export { type Call, KvWorkload, type KvWorkloadOptions, type WorkloadCounts } from "./workloads/kv.ts";
+export { Host, type ProcessWorld, randomOf, SimulatedWorld, type WorldOptions } from "./world.ts";

@@ -1,0 +1,187 @@
+/**
+ * A whole cluster and its clients, from one seed. First a safety phase, in which the nemesis may do anything and nothing
+ * may be lost; then the faults end and a liveness phase must converge: every call answered, one leader, equal states.
+ */
+import { randomInt } from "../base/prng.ts";
+import type { ServerOptions } from "../server/options.ts";
+import { checkLinearizability } from "./checkers/linearizability.ts";
+import { checkLostWrites } from "./checkers/lost-writes.ts";
+import { checkSerializable } from "./checkers/serializable.ts";
+import { OK, type Verdict, violation } from "./checkers/verdict.ts";
+import { ClusterCaller, SimulatedCluster } from "./cluster.ts";
+import { History } from "./history.ts";
+import { type FaultKind, Nemesis } from "./nemesis.ts";
+import { KvWorkload, type WorkloadCounts } from "./workloads/kv.ts";
+import { SimulatedWorld } from "./world.ts";
+
+export interface SimOptions {
+  readonly seed: number;
+  /** Default: 3 or 5, drawn from the seed. */
+  readonly nodes?: number;
+  /** Virtual seconds of the safety phase. Default 30. */
+  readonly seconds?: number;
+  readonly clients?: number;
+  readonly faults?: readonly FaultKind[];
+  readonly server?: Partial<ServerOptions>;
+  readonly keepTrace?: boolean;
+}
+
+export interface SimReport {
+  readonly seed: number;
+  readonly nodes: number;
+  readonly ok: boolean;
+  /** One verdict for each promise. */
+  readonly verdicts: Readonly<Record<string, Verdict>>;
+  readonly operations: WorkloadCounts;
+  readonly errors: Readonly<Record<string, number>>;
+  /** Which kinds this seed allowed, and how often each struck. */
+  readonly faults: Readonly<Record<string, number>>;
+  readonly hashComparisons: number;
+  readonly virtualMs: number;
+  readonly events: number;
+  /** Equal for equal seeds. */
+  readonly traceHash: string;
+  readonly history: History;
+  readonly trace: readonly string[] | undefined;
+}
+
+/** Longest virtual time in which a healed cluster has to converge: 30 default election timeouts. */
+const LIVENESS_MS = 30_000;
+
+export async function simulate(options: SimOptions): Promise<SimReport> {
+  const world = new SimulatedWorld({ seed: options.seed, keepTrace: options.keepTrace === true });
+  const shape = world.random("shape");
+  const nodes = options.nodes ?? (shape() < 0.75 ? 3 : 5);
+  const trailing = [1, 3, 20, 5_000];
+  const history = new History((line) => world.trace.add(line));
+  const cluster = new SimulatedCluster(world, {
+    nodes,
+    server: {
+      // A window of a few entries makes catching up by snapshot common.
+      trailingEntries: trailing[randomInt(shape, 0, trailing.length - 1)]!,
+      flushIntervalMs: randomInt(shape, 50, 2_000),
+      requestTimeoutMs: 5_000,
+      ...options.server,
+    },
+    note: (note, member, detail) => history.note(world.clock.now(), note, member, detail),
+  });
+  const urls = cluster.names.map((name) => SimulatedCluster.clientUrl(name));
+  const callers = Array.from(
+    { length: options.clients ?? randomInt(shape, 2, 6) },
+    (_, i) => new ClusterCaller(world, `client${i}`, urls, i % urls.length),
+  );
+  const workload = new KvWorkload({
+    clock: world.clock,
+    random: world.random("workload"),
+    history,
+    calls: callers.map((caller) => (request, call) => caller.call(request, call)),
+    keys: randomInt(shape, 1, 6),
+    thinkMs: randomInt(shape, 10, 200),
+  });
+  const nemesis = new Nemesis({
+    clock: world.clock,
+    random: world.random("nemesis"),
+    controls: cluster,
+    note: (note, detail) => history.note(world.clock.now(), note, "", detail),
+    ...(options.faults === undefined ? {} : { kinds: options.faults }),
+  });
+  const sampler = world.clock.every(50, () => cluster.sample());
+
+  const verdicts: Record<string, Verdict> = {};
+  for (const name of cluster.names) cluster.start(name);
+  const started = await cluster.ready();
+  if (!started) verdicts["cluster starts"] = violation(`no leader within 30 s: ${cluster.failures.join("; ")}`);
+  else {
+    workload.start();
+    if (options.faults === undefined || options.faults.length > 0) nemesis.start();
+    await world.runFor((options.seconds ?? 30) * 1_000);
+    history.note(world.clock.now(), "faults end");
+    let healed = false;
+    void nemesis.stop().then(() => {
+      healed = true;
+    });
+    await world.until(() => healed, 60_000);
+    let quiet = false;
+    void workload.stop().then(() => {
+      quiet = true;
+    });
+    verdicts["every call is answered"] = (await world.until(() => quiet, LIVENESS_MS))
+      ? OK
+      : violation(`${workload.inFlight} calls had no answer ${LIVENESS_MS} ms after the faults ended`);
+    verdicts["the cluster converges"] = (await world.until(() => cluster.converged, LIVENESS_MS))
+      ? OK
+      : violation(`not converged ${LIVENESS_MS} ms after the faults ended: ${statusText(cluster)}`);
+    cluster.sample();
+    verdicts["serves after the faults"] = await finalChecks(world, callers[0]!, workload, history, verdicts);
+  }
+  sampler.cancel();
+
+  if (started) {
+    verdicts.linearizability = checkLinearizability(history.operations());
+    verdicts["serializable reads"] = checkSerializable(history.records);
+  }
+  verdicts["hash agreement"] = cluster.hashes.verdict();
+  verdicts["no member fails"] = cluster.failures.length === 0 ? OK : violation(cluster.failures.join("; "));
+  verdicts["errors are named"] =
+    workload.unexpected.length === 0 ? OK : violation(workload.unexpected.map((error) => String(error)).join("; "));
+
+  const report: SimReport = {
+    seed: options.seed,
+    nodes,
+    ok: Object.values(verdicts).every(({ verdict }) => verdict === "ok"),
+    verdicts,
+    operations: workload.counts,
+    errors: Object.fromEntries(workload.errors),
+    faults: Object.fromEntries(nemesis.kinds.map((kind) => [kind, nemesis.counts.get(kind) ?? 0])),
+    hashComparisons: cluster.hashes.compared,
+    virtualMs: world.clock.now(),
+    events: world.clock.events,
+    traceHash: world.trace.hash,
+    history,
+    trace: world.trace.lines,
+  };
+  for (const name of cluster.names) cluster.kill(name, "stays");
+  return report;
+}
+
+/** A last write and a read of everything: both must be answered, and hold all that was acknowledged. */
+async function finalChecks(
+  world: SimulatedWorld,
+  caller: ClusterCaller,
+  workload: KvWorkload,
+  history: History,
+  verdicts: Record<string, Verdict>,
+): Promise<Verdict> {
+  // The first connection may be one that a fault ended: the second attempt has no excuse.
+  for (let attempt = 0; attempt < 3; attempt++) {
+    const written = await world.settle(
+      workload.perform((request, call) => caller.call(request, call), 0, {
+        kind: "put",
+        key: "tombstone",
+        value: `end${attempt}`,
+      }),
+    );
+    if (written === undefined) continue;
+    const all = await world.settle(
+      workload.perform((request, call) => caller.call(request, call), 0, { kind: "get", key: "\0", end: "\0" }),
+    );
+    if (all?.kind !== "get") continue;
+    verdicts["no acknowledged write is lost"] = checkLostWrites(history.operations(), {
+      revision: all.revision,
+      kvs: all.kvs,
+    });
+    return OK;
+  }
+  return violation("neither a write nor a read was answered in three attempts after the faults had ended");
+}
+
+function statusText(cluster: SimulatedCluster): string {
+  return cluster.names
+    .map((name) => {
+      const status = cluster.server(name)?.status();
+      return status === undefined
+        ? `${name} down`
+        : `${name} ${status.role} term ${status.term} commit ${status.commit} applied ${status.applied}`;
+    })
+    .join("; ");
+}

@@ -1,0 +1,125 @@
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, describe, expect, test } from "vitest";
+import { StoreError } from "../../src/base/errors.ts";
+import { connect } from "../../src/node/connect.ts";
+import { Node, type NodeOptions } from "../../src/node/node.ts";
+
+const cleanups: (() => Promise<void>)[] = [];
+afterEach(async () => {
+  for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
+});
+
+async function scratch(): Promise<string> {
+  const dir = await mkdtemp(join(tmpdir(), "quorate-node-"));
+  cleanups.push(() => rm(dir, { recursive: true, force: true }));
+  return dir;
+}
+
+async function open(options: NodeOptions): Promise<Node> {
+  const node = await Node.open({ electionTimeoutMs: 500, heartbeatMs: 50, tickMs: 10, ...options });
+  cleanups.push(() => node.close({ handOver: false }));
+  return node;
+}
+
+async function rejection(promise: Promise<unknown>): Promise<StoreError> {
+  const error = await promise.then(
+    () => undefined,
+    (reason: unknown) => reason,
+  );
+  expect(error).toBeInstanceOf(StoreError);
+  return error as StoreError;
+}
+
+describe("Node.open", () => {
+  test("without options is a cluster of one in memory that answers at once", async () => {
+    const node = await open({});
+    const client = node.client();
+    const put = await client.put("a", "1");
+    expect(put.header.revision).toBe(2);
+    const { kvs, count } = await client.get("a");
+    expect(count).toBe(1);
+    expect(new TextDecoder().decode(kvs[0]!.value)).toBe("1");
+  });
+
+  test("with a directory finds everything again after close", async () => {
+    const dir = await scratch();
+    const first = await open({ dir });
+    for (let i = 0; i < 50; i++) await first.client().put(`k${i}`, `v${i}`);
+    await first.client().delete("k7");
+    const { id } = first;
+    await first.close();
+    const second = await open({ dir });
+    expect(second.id).toBe(id);
+    const { count, header } = await second.client().get("k", { prefix: true });
+    expect(count).toBe(49);
+    expect(header.revision).toBe(52);
+  });
+
+  test("a directory in use is refused by name and stays usable", async () => {
+    const dir = await scratch();
+    const first = await open({ dir });
+    const error = await rejection(Node.open({ dir }));
+    expect(error.code).toBe("DATA_DIR_IN_USE");
+    await first.client().put("still", "here");
+  });
+
+  test("a port in use is refused by name", async () => {
+    const first = await open({ listenClientUrl: "ws://127.0.0.1:0" });
+    const error = await rejection(Node.open({ listenClientUrl: first.clientUrl }));
+    expect(error.code).toBe("ADDRESS_IN_USE");
+  });
+
+  test("listening off loopback without a secret is refused", async () => {
+    const error = await rejection(Node.open({ listenPeerUrl: "ws://0.0.0.0:0" }));
+    expect(error.code).toBe("BAD_CONFIG");
+  });
+
+  test("grows from one embedded member to three without stopping, and survives the loss of the first", async () => {
+    const one = await open({ name: "n1", listenClientUrl: "ws://127.0.0.1:0", listenPeerUrl: "ws://127.0.0.1:0" });
+    const client = one.client();
+    await client.put("before", "growth");
+    const joiners: Node[] = [];
+    for (const name of ["n2", "n3"]) {
+      const peerUrl = `ws://127.0.0.1:${await freePort()}`;
+      await until(async () => {
+        try {
+          await client.members.add([peerUrl]);
+          return true;
+        } catch (error) {
+          // A second growth waits until the first newcomer counts as healthy, as in etcd.
+          if (StoreError.is(error, "UNHEALTHY") || StoreError.is(error, "MEMBER_NOT_ENOUGH_STARTED")) return false;
+          throw error;
+        }
+      });
+      joiners.push(
+        await open({ name, listenPeerUrl: peerUrl, listenClientUrl: "ws://127.0.0.1:0", join: { endpoints: [one.clientUrl!] } }),
+      );
+      await client.put(name, "joined");
+    }
+    const { members } = await client.members.list();
+    expect(members.length).toBe(3);
+    await one.close();
+    await using outside = await connect({ endpoints: joiners.map((node) => node.clientUrl!) });
+    const { kvs } = await outside.get("before");
+    expect(kvs.length).toBe(1);
+    await outside.put("after", "loss");
+  });
+});
+
+async function until(condition: () => Promise<boolean>): Promise<void> {
+  while (!(await condition())) await new Promise((resolve) => setImmediate(resolve));
+}
+
+async function freePort(): Promise<number> {
+  const { createServer } = await import("node:net");
+  return new Promise((resolve, reject) => {
+    const server = createServer();
+    server.once("error", reject);
+    server.listen(0, "127.0.0.1", () => {
+      const address = server.address();
+      server.close(() => (typeof address === "object" && address !== null ? resolve(address.port) : reject(new Error("no port"))));
+    });
+  });
+}

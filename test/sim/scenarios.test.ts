@@ -1,0 +1,138 @@
+/** Stories about faults that must end well, told step by step on virtual time. */
+import { describe, expect, test } from "vitest";
+import { encodeUtf8 } from "../../src/base/bytes.ts";
+import { StoreError } from "../../src/base/errors.ts";
+import type { ServerOptions } from "../../src/server/options.ts";
+import type { Server } from "../../src/server/server.ts";
+import { SimulatedCluster, SimulatedWorld } from "../../src/testing/index.ts";
+
+class Story {
+  readonly world: SimulatedWorld;
+  readonly cluster: SimulatedCluster;
+
+  constructor(seed: number, server: Partial<ServerOptions> = {}) {
+    this.world = new SimulatedWorld({ seed });
+    this.cluster = new SimulatedCluster(this.world, { nodes: 3, server });
+    for (const name of this.cluster.names) this.cluster.start(name);
+  }
+
+  async leader(): Promise<string> {
+    expect(await this.cluster.ready(), this.cluster.failures.join("; ")).toBe(true);
+    return this.cluster.leader!;
+  }
+
+  server(name: string): Server {
+    const server = this.cluster.server(name);
+    expect(server, `${name} is not running`).toBeDefined();
+    return server!;
+  }
+
+  isolate(name: string): void {
+    for (const other of this.cluster.names) {
+      if (other === name) continue;
+      this.cluster.cut(name, other);
+      this.cluster.cut(other, name);
+    }
+  }
+
+  put(via: string, key: string, value: string): Promise<unknown> {
+    const request = { kind: "put", key: encodeUtf8(key), value: encodeUtf8(value) } as const;
+    return this.world.settle(this.server(via).handle(request, { timeoutMs: 5_000 }));
+  }
+
+  async get(via: string, key: string, serializable = false): Promise<string | undefined> {
+    const request = { kind: "range", key: encodeUtf8(key), serializable } as const;
+    const { result } = await this.world.settle(this.server(via).handle(request, { timeoutMs: 5_000 }));
+    if (result.kind !== "range") throw new TypeError(result.kind);
+    const value = result.kvs[0]?.value;
+    return value === undefined ? undefined : new TextDecoder().decode(value);
+  }
+
+  end(): void {
+    for (const name of this.cluster.names) this.cluster.kill(name, "stays");
+  }
+}
+
+async function caught(promise: Promise<unknown>): Promise<StoreError> {
+  const error = await promise.then(
+    (value) => expect.fail(`answered with ${JSON.stringify(value)}`),
+    (error: unknown) => error,
+  );
+  expect(error).toBeInstanceOf(StoreError);
+  return error as StoreError;
+}
+
+describe("scenarios", () => {
+  test("a partitioned leader serves no stale read", async () => {
+    const story = new Story(101);
+    const old = await story.leader();
+    await story.put(old, "a", "1");
+    story.isolate(old);
+    const { cluster, world } = story;
+    const elected = await world.until(
+      () => cluster.names.some((n) => n !== old && cluster.server(n)?.status().role === "leader"),
+      30_000,
+    );
+    expect(elected).toBe(true);
+    const next = cluster.names.find((name) => name !== old && cluster.server(name)?.status().role === "leader")!;
+    await story.put(next, "a", "2");
+    await caught(story.get(old, "a"));
+    expect(await story.get(old, "a", true)).toBe("1");
+    expect(await story.get(next, "a")).toBe("2");
+    cluster.healCuts();
+    await world.runFor(5_000);
+    expect(await story.get(old, "a")).toBe("2");
+    story.end();
+  });
+
+  test("a member that is cut off answers writes and linearizable reads with an error in bounded time", async () => {
+    const story = new Story(102);
+    const leader = await story.leader();
+    await story.put(leader, "a", "1");
+    const alone = story.cluster.names.find((name) => name !== leader)!;
+    await story.world.runFor(1_000);
+    story.isolate(alone);
+    await story.world.runFor(5_000);
+    const before = story.world.clock.now();
+    const write = await caught(story.put(alone, "a", "2"));
+    expect(["rejected", "unknown"]).toContain(write.outcome);
+    await caught(story.get(alone, "a"));
+    expect(story.world.clock.now() - before).toBeLessThan(2 * 5_500);
+    expect(await story.get(alone, "a", true)).toBe("1");
+    story.end();
+  });
+
+  test("a power cut of every member at once loses nothing that was acknowledged", async () => {
+    const story = new Story(103);
+    const { cluster, world } = story;
+    for (let round = 0; round < 5; round++) {
+      const leader = await story.leader();
+      for (let i = 0; i < 10; i++) await story.put(leader, `k${i}`, `${round}-${i}`);
+      for (const name of cluster.names) cluster.kill(name, "cut");
+      await world.runFor(500);
+      for (const name of cluster.names) cluster.start(name);
+      const again = await story.leader();
+      for (let i = 0; i < 10; i++) expect(await story.get(again, `k${i}`)).toBe(`${round}-${i}`);
+    }
+    expect(cluster.failures).toEqual([]);
+    story.end();
+  });
+
+  test("a follower that was down until its log is gone catches up by snapshot", async () => {
+    const story = new Story(104, { trailingEntries: 3, trailingBytes: 1_000, flushIntervalMs: 100 });
+    const { cluster, world } = story;
+    const leader = await story.leader();
+    const away = cluster.names.find((name) => name !== leader)!;
+    cluster.kill(away, "cut");
+    for (let i = 0; i < 200; i++) await story.put(leader, `k${i % 20}`, `${i}`);
+    await world.runFor(3_000);
+    const first = story.server(leader).status().firstIndex;
+    cluster.start(away);
+    expect(await world.until(() => cluster.converged, 30_000)).toBe(true);
+    expect(first).toBeGreaterThan(100);
+    expect(story.server(away).figures().snapshotsInstalled).toBeGreaterThan(0);
+    expect(story.server(away).status().stateHash).toBe(story.server(leader).status().stateHash);
+    expect(cluster.failures).toEqual([]);
+    story.end();
+  });
+});
