@@ -53,9 +53,13 @@ export interface Disk {
   /**
    * Opens a database. `create: false` rejects with `WAL_CORRUPT`-neutral `DISK_FAILED` (details.reason "missing") when
    * there is none or its CURRENT file is gone; a lock held elsewhere rejects with `DATA_DIR_IN_USE`.
-   * `create: true` builds it under a temporary name, syncs, renames, and syncs the parent.
+   * `create: true` builds it under a temporary name, syncs, renames, and syncs the parent. Once opened, all that is
+   * found in it is durable, and so are the names beside its own: an earlier process may have died before it synced them.
    */
-  openDatabase(path: string, options: { readonly create: boolean; readonly writeBufferBytes?: number }): Promise<Database>;
+  openDatabase(
+    path: string,
+    options: { readonly create: boolean; readonly writeBufferBytes?: number },
+  ): Promise<Database>;
   /** Opens a file for reading and writing; with `create` it is made, sized and synced with its directory first. */
   openFile(path: string, options: { readonly create: boolean; readonly sizeBytes?: number }): Promise<DiskFile>;
   exists(path: string): Promise<boolean>;

@@ -6,24 +6,18 @@
  * `crash` is a power cut, `release` the death of the process alone. After either, handles of the former life are dead:
  * their calls never settle and touch nothing.
  */
-import sortedTree from "sorted-btree";
+import { EmptyBTree } from "sorted-btree";
 import { EMPTY, fromByteString, toByteString } from "../base/bytes.ts";
 import { StoreError } from "../base/errors.ts";
 import type { Clock } from "./clock.ts";
-import type {
-  Database,
-  DatabaseIterator,
-  DatabaseOp,
-  DatabaseSnapshot,
-  Disk,
-  DiskFile,
-  RangeOptions,
-} from "./disk.ts";
+import type { Database, DatabaseIterator, DatabaseOp, DatabaseSnapshot, Disk, DiskFile, RangeOptions } from "./disk.ts";
 import type { Random } from "./random.ts";
 
-const BTree = sortedTree.default;
 /** Byte string -> value. Cloning one is free until either copy changes. */
-type Tree = InstanceType<typeof BTree<string, Uint8Array>>;
+type Tree = import("sorted-btree").default<string, Uint8Array>;
+
+/** Clones the library's empty tree: its default export is another thing in Node than in a bundler or test runner. */
+const emptyTree = (): Tree => EmptyBTree.clone();
 
 /** Milliseconds, or a range to draw from. */
 export type Latency = number | readonly [number, number];
@@ -52,9 +46,11 @@ export interface CrashOptions {
 interface Effect {
   /** Makes it visible to readers; absent once it is. */
   show: (() => void) | undefined;
-  /** Makes it survive a power cut. `part` in (0, 1] is how much of a file's write does. */
-  readonly keep: (part: number) => void;
+  /** Makes it survive a power cut: `whole`, or as far as it had come. `part` in (0, 1] is how much of a file's write does. */
+  readonly keep: (whole: boolean, part: number) => void;
   readonly tearable: boolean;
+  /** What it writes to; absent where it changes names. */
+  readonly item: object | undefined;
 }
 
 /** Unsynced writes that the kernel holds back at most; older ones reach the disk by themselves. */
@@ -62,8 +58,8 @@ const UNSYNCED_MAX = 64;
 
 class DatabaseItem {
   readonly kind = "database";
-  live: Tree = new BTree<string, Uint8Array>();
-  kept: Tree = new BTree<string, Uint8Array>();
+  live: Tree = emptyTree();
+  kept: Tree = emptyTree();
   /** Number of the operation that last wrote a key, where an earlier unsynced one may still arrive. */
   readonly order = new Map<string, number>();
   bytes = 0;
@@ -122,8 +118,7 @@ function written(before: Uint8Array, position: number, bytes: Uint8Array): Uint8
   return after;
 }
 
-const within = (path: string, above: string): boolean =>
-  above === "" || path === above || path.startsWith(`${above}/`);
+const within = (path: string, above: string): boolean => above === "" || path === above || path.startsWith(`${above}/`);
 const parentOf = (path: string): string => path.slice(0, Math.max(0, path.lastIndexOf("/")));
 
 export class MemoryDisk implements Disk {
@@ -164,7 +159,7 @@ export class MemoryDisk implements Disk {
     for (let i = 0; i < count && keep !== "none"; i++) {
       const effect = effects[i]!;
       if (keep === "holes" && this.#random.next() < 0.5) continue;
-      effect.keep(tear && effect.tearable ? Math.max(0.01, this.#random.next()) : 1);
+      effect.keep(false, tear && effect.tearable ? Math.max(0.01, this.#random.next()) : 1);
     }
     this.#names = new Map(this.#keptNames);
     for (const item of this.#names.values()) {
@@ -259,6 +254,9 @@ export class MemoryDisk implements Disk {
         });
       }
       item.openIn = this.#life;
+      // What LevelDB finds in its log when it opens goes into a synced table, and its name is synced with its parent.
+      this.#sync(undefined);
+      this.#sync(item);
       return new MemoryDatabase(this.#host, path, item);
     };
     if (!options.create) {
@@ -382,14 +380,17 @@ export class MemoryDisk implements Disk {
     change: (what, path, level, bytes, steps, item) => this.#change(what, path, level, bytes, steps, item),
     next: () => ++this.#sequence,
     settled: () => this.#effects.size <= 1,
-    sync: (item) => {
-      for (const effect of [...this.#unsynced]) {
-        if ((effect as FileEffect).file !== item) continue;
-        effect.keep(1);
-        this.#forget(effect);
-      }
-    },
+    sync: (item) => this.#sync(item),
   };
+
+  /** Makes durable what readers see of `item`, or of the names. */
+  #sync(item: Item | undefined): void {
+    for (const effect of [...this.#unsynced]) {
+      if (effect.item !== item) continue;
+      effect.keep(item === undefined, 1);
+      this.#forget(effect);
+    }
+  }
 
   #draw(below: number): number {
     return Math.floor(this.#random.next() * below);
@@ -471,11 +472,11 @@ export class MemoryDisk implements Disk {
   ): Promise<void> {
     return new Promise((resolve, reject) => {
       const life = this.#life;
-      const effect: FileEffect = {
+      const effect: Effect = {
         show: steps.show,
-        keep: (part) => steps.keep(false, part),
+        keep: steps.keep,
         tearable: steps.tearable === true,
-        file: steps.tearable === true ? item : undefined,
+        item,
       };
       this.#effects.add(effect);
       const fail = (code: "DISK_FAILED" | "DISK_FULL"): void => {
@@ -517,7 +518,7 @@ export class MemoryDisk implements Disk {
           this.#unsynced.push(effect);
           if (this.#unsynced.length > UNSYNCED_MAX) {
             const oldest = this.#unsynced[0]!;
-            oldest.keep(1);
+            oldest.keep(false, 1);
             this.#forget(oldest);
           }
         }
@@ -526,10 +527,6 @@ export class MemoryDisk implements Disk {
       });
     });
   }
-}
-
-interface FileEffect extends Effect {
-  readonly file: object | undefined;
 }
 
 interface Steps {
@@ -562,7 +559,10 @@ function sizeOf(item: Item): number {
 }
 
 function missing(path: string): StoreError {
-  return new StoreError("DISK_FAILED", { message: `quorate: ${path} is missing`, details: { path, reason: "missing" } });
+  return new StoreError("DISK_FAILED", {
+    message: `quorate: ${path} is missing`,
+    details: { path, reason: "missing" },
+  });
 }
 
 function taken(path: string): StoreError {

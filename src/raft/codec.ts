@@ -160,6 +160,8 @@ class Reader {
   messageTerm(): Term {
     const term = this.term();
     if (term === 0) throw new RangeError("a message of term 0");
+    // Whoever adopted it could never campaign again.
+    if (term === Number.MAX_SAFE_INTEGER) throw new RangeError("a message of the last term");
     return term;
   }
 
@@ -429,12 +431,17 @@ export function messageFault(message: Message): string | undefined {
     case "requestVote":
     case "requestPreVote":
       if (message.lastTerm >= message.term) return "the last entry is of the term to be won or later";
-      return message.commit > message.lastIndex ? "committed beyond its last entry" : undefined;
+      if (message.commit > message.lastIndex) return "committed beyond its last entry";
+      return message.commitTerm > message.lastTerm ? "committed in a later term than its last entry's" : undefined;
+    case "voteResponse":
+    case "preVoteResponse":
+      return message.commitTerm > message.term ? "committed in a later term" : undefined;
     case "timeoutNow":
       return message.lastTerm > message.term ? "the last entry is of a later term" : undefined;
     case "installSnapshot":
       if (message.index === 0 || message.snapshotTerm === 0) return "an empty snapshot";
-      return message.snapshotTerm > message.term ? "the snapshot is of a later term" : undefined;
+      if (message.snapshotTerm > message.term) return "the snapshot is of a later term";
+      return confFault(message.conf);
     default:
       return undefined;
   }

@@ -8,7 +8,7 @@ import { isVoter } from "./membership.ts";
 import type { RequestVote, TimeoutNow, VoteResponse } from "./message.ts";
 import { quorumReached } from "./progress.ts";
 import { voteResult } from "./quorum.ts";
-import { rebuildPeers } from "./reconfigure.ts";
+import { maybeLeaveJoint, rebuildPeers } from "./reconfigure.ts";
 import { broadcastHeartbeat, maybeCommit } from "./replication.ts";
 import { becomeFollower, setLeader } from "./roles.ts";
 import type { CoreState } from "./state.ts";
@@ -40,7 +40,10 @@ function tickLeader(core: CoreState): void {
   if (core.leadTransferee !== undefined) {
     core.transferElapsed += 1;
     // X3: the target did not make it in time; proposals resume.
-    if (core.transferElapsed >= electionTicks) core.leadTransferee = undefined;
+    if (core.transferElapsed >= electionTicks) {
+      core.leadTransferee = undefined;
+      maybeLeaveJoint(core);
+    }
   }
   if (core.electionElapsed >= electionTicks) {
     core.electionElapsed = 0;

@@ -1,7 +1,7 @@
 /**
  * The consensus core: what happens goes in by calls, what has to be done comes out of `takeReady` and `takePersist`.
  * No I/O, no clock, no promise; the same calls give the same answers. The rules are in the files beside this one and
- * carry the ids of docs/raft-notes.md; here are the doors, the term rules (T), and the takes.
+ * carry the ids of docs/reference/raft-notes.md; here are the doors, the term rules (T), and the takes.
  */
 import { fail } from "../base/assert.ts";
 import type { LogIndex, MemberId, Term } from "../base/ids.ts";
@@ -20,7 +20,7 @@ import {
 import type { Entry, EntryId, EntryKind } from "./entry.ts";
 import { ENTRY_OVERHEAD, entryBytes } from "./log.ts";
 import { isVoter } from "./membership.ts";
-import type { ConfChange, ConfState } from "./membership-types.ts";
+import type { ConfChange, ConfState, SnapshotMeta } from "./membership-types.ts";
 import type { DropReason, ForwardPropose, Message, Outgoing } from "./message.ts";
 import type { ProgressState } from "./progress.ts";
 import { acceptRead, handleReadResponse } from "./reads.ts";
@@ -77,6 +77,10 @@ interface Offer {
 }
 
 const NONE: readonly never[] = [];
+
+function handOut<T>(list: readonly T[]): readonly T[] {
+  return list.length === 0 ? NONE : list;
+}
 
 export class Raft {
   readonly #core: CoreState;
@@ -265,7 +269,10 @@ export class Raft {
 
   /** False if this member does not lead, or the target cannot. Naming this member itself ends a pending transfer. */
   transferLeader(target: MemberId): boolean {
-    return transferLeader(this.#core, target);
+    const done = transferLeader(this.#core, target);
+    // X3: what the transfer held back.
+    maybeLeaveJoint(this.#core);
+    return done;
   }
 
   campaign(): void {
@@ -288,6 +295,7 @@ export class Raft {
     const committed = this.#takeCommitted();
     // Their promises are durable already, so there is nothing to write for them.
     if (core.messagesAfter.length > 0 && core.clean && core.writes.idle) {
+      core.checkPromises(core.writes.durableIndex);
       for (const message of core.messagesAfter) core.messages.push(message);
       core.messagesAfter = [];
     }
@@ -300,16 +308,17 @@ export class Raft {
     ) {
       return undefined;
     }
+    // J3: an empty list of ours would fill up in the hands of the host.
     const ready: Ready = {
-      messages: core.messages,
+      messages: handOut(core.messages),
       committed,
-      reads: core.readsDone,
-      readsDropped: core.readsDropped,
-      placed: core.placed,
-      dropped: core.dropped,
+      reads: handOut(core.readsDone),
+      readsDropped: handOut(core.readsDropped),
+      placed: handOut(core.placed),
+      dropped: handOut(core.dropped),
       soft,
-      sendSnapshots: core.sendSnapshots,
-      abortSnapshots: core.abortSnapshots,
+      sendSnapshots: handOut(core.sendSnapshots),
+      abortSnapshots: handOut(core.abortSnapshots),
     };
     if (ready.messages.length > 0) core.messages = [];
     if (ready.reads.length > 0) core.readsDone = [];
@@ -356,6 +365,7 @@ export class Raft {
   takePersist(): PersistBatch | undefined {
     const core = this.#core;
     if (core.clean) return undefined;
+    core.checkPromises(core.log.lastIndex);
     const install = core.installUnwritten ? core.install : undefined;
     const { cutFrom, entries } = core.log.takeUnwritten();
     const messagesAfter: readonly Outgoing[] = core.messagesAfter;
@@ -425,6 +435,11 @@ export class Raft {
 
   get conf(): ConfState {
     return this.#core.conf;
+  }
+
+  /** The snapshot whose install is not durable yet, if any. */
+  get installing(): SnapshotMeta | undefined {
+    return this.#core.install;
   }
 
   /** Undefined below the base and above the end. */

@@ -56,6 +56,8 @@ export function proposeConfChange(core: CoreState, change: ConfChange): EntryId 
 /** M5: every leader does this, not only the one that entered. */
 export function maybeLeaveJoint(core: CoreState): void {
   if (core.role !== "leader" || !core.conf.autoLeave || core.steppingDown) return;
+  // X6: nothing slips in behind what the target of a transfer was measured by.
+  if (core.leadTransferee !== undefined) return;
   if (core.applied < core.confBarrier || core.commitTerm !== core.term) return;
   core.confBarrier = core.appendOwn("confChange", encodeConfChange(LEAVE)).index;
 }

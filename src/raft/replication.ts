@@ -4,7 +4,7 @@ import type { MemberId } from "../base/ids.ts";
 import { logIndex, term } from "../base/ids.ts";
 import type { Entry } from "./entry.ts";
 import { entryBytes } from "./log.ts";
-import { confFault, isMember } from "./membership.ts";
+import { isMember } from "./membership.ts";
 import type { Append, AppendResponse, Heartbeat, HeartbeatResponse, InstallSnapshot } from "./message.ts";
 import { findPeer, type Progress, quorumReached } from "./progress.ts";
 import { beginReadRound, confirmReads, releaseParkedReads } from "./reads.ts";
@@ -107,10 +107,9 @@ export function handleInstall(core: CoreState, from: MemberId, message: InstallS
     return;
   }
   if (!isMember(conf, core.id)) return;
-  const fault = confFault(conf);
-  if (fault !== undefined) fail("N9", fault);
   // N9, B21: nothing of the old log stays, above the boundary either. What was handed out is on a log that goes.
   core.writes.clip(index - 1);
+  core.withdrawAcks(core.commit + 1);
   log.reset({ index, term: snapshotTerm });
   core.commit = index;
   core.applyBytes = 0;
@@ -186,7 +185,9 @@ function handleRejection(core: CoreState, peer: Progress, message: AppendRespons
   } else {
     if (rejected !== peer.next - 1) return;
     const floor = hintTerm === 0 ? hintIndex : core.log.floor(hintIndex, hintTerm);
-    peer.becomeProbe(Math.max(peer.match + 1, Math.min(rejected, floor + 1)), false);
+    // G6: refusing what was acknowledged is late news, or a disk that lost it. Asking at once would go on for ever.
+    const suspect = rejected <= peer.match;
+    peer.becomeProbe(Math.max(peer.match + 1, Math.min(rejected, floor + 1)), suspect);
   }
   core.sendDue = true;
 }

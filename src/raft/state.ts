@@ -154,6 +154,23 @@ export class CoreState {
     if (this.role === "leader") fail("V5", "a leader rewrites its own log");
     this.log.truncateFrom(index);
     this.writes.clip(index - 1);
+    this.withdrawAcks(index);
+  }
+
+  /** V10: whoever led the entries that stood there must not count them on a disk that will never hold them. */
+  withdrawAcks(from: number): void {
+    if (this.messagesAfter.length === 0) return;
+    this.messagesAfter = this.messagesAfter.filter(
+      ({ message }) => message.kind !== "appendResponse" || message.rejected || message.index < from,
+    );
+  }
+
+  /** V10: an acknowledgement leaves with a write after which the disk holds what it says. */
+  checkPromises(last: number): void {
+    for (const { message } of this.messagesAfter) {
+      if (message.kind !== "appendResponse" || message.rejected || message.index <= last) continue;
+      fail("V10", `acknowledges ${message.index}, the disk will end at ${last}`);
+    }
   }
 
   /** V3. Who calls has proven that the entry at `index` is the committed one. */
@@ -189,10 +206,28 @@ export class CoreState {
       fail("V2", `applied ${applied}, handed out ${handedOut}, commit ${commit}, last ${log.lastIndex}`);
     }
     if (writes.durableIndex > log.lastIndex) fail("V2", `durable ${writes.durableIndex}, last ${log.lastIndex}`);
+    if (this.role === "leader") this.#checkLeader();
+    else if (this.peers.length + this.reads.count > 0) fail("V11", `a ${this.role} has peers or reads pending`);
+    else if (this.uncommittedBytes !== 0) fail("V12", `a ${this.role} counts ${this.uncommittedBytes} bytes`);
     if (this.install !== undefined) return;
     if (applied < log.base.index) fail("V2", `applied ${applied} below the base ${log.base.index}`);
     if (handedOut > writes.durableIndex) fail("W10", `handed out ${handedOut}, durable ${writes.durableIndex}`);
     if (log.lastTerm > this.term) fail("V4", `last term ${log.lastTerm} above ${this.term}`);
+  }
+
+  #checkLeader(): void {
+    const { log, peers, uncommittedBytes } = this;
+    for (const { id, match, next, state, inflights } of peers) {
+      if (match >= next || match > log.lastIndex || next > log.lastIndex + 1) {
+        fail("V6", `${id}: match ${match}, next ${next}, last ${log.lastIndex}`);
+      }
+      if (state !== "replicate" && inflights.count > 0) fail("V6", `${id}: in flight while in ${state}`);
+      if (inflights.count === 0 && inflights.bytes !== 0) fail("V6", `${id}: ${inflights.bytes} bytes of nothing`);
+      if (id === this.id && match > this.writes.durableIndex) fail("V7", `own match ${match} is not durable`);
+    }
+    if (this.applied === log.lastIndex && uncommittedBytes !== 0) {
+      fail("V12", `${uncommittedBytes} bytes uncommitted, nothing is outstanding`);
+    }
   }
 }
 

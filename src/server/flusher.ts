@@ -100,6 +100,8 @@ export class Flusher {
     await this.#state.flush({ index: at.index, term: at.term });
     if (this.#stopped) return;
     this.#o.observe((clock.now() - startedAt) / 1000);
+    await this.#o.wal.syncTail();
+    if (this.#stopped) return;
     this.#release();
   }
 

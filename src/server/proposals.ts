@@ -1,6 +1,6 @@
 /** Who waits for which command. One promise per call, none per entry; every wait ends by its deadline. */
 import { type Deferred, deferred } from "../base/deferred.ts";
-import { StoreError } from "../base/errors.ts";
+import { type ErrorCode, StoreError } from "../base/errors.ts";
 import type { LogIndex, Term } from "../base/ids.ts";
 import type { Envelope } from "../machine/command.ts";
 import type { Applied } from "../machine/machine.ts";
@@ -164,7 +164,7 @@ export class Proposals {
     }
   }
 
-  endAll(code: "STOPPED" | "DISK_FAILED" | "INTERNAL" | "MEMBER_REMOVED", cause: unknown): void {
+  endAll(code: ErrorCode, cause: unknown): void {
     for (const proposal of this.#byRef.values()) {
       this.#reject(proposal, new StoreError(code, { outcome: proposal.handedOver ? "unknown" : "rejected", cause }));
     }

@@ -111,6 +111,9 @@ export class Server {
   #compaction: Promise<void> | undefined;
   #publishing = false;
   #phase: "running" | "closing" | "ended" = "running";
+  /** Still serving while leadership is handed over. */
+  #closeCalled = false;
+  #removed = false;
   #end!: (error: StoreError | undefined) => void;
   #clientUrl: string | undefined;
   #peerUrl: string | undefined;
@@ -341,6 +344,8 @@ export class Server {
     });
     this.#reception = new SnapshotReception(world, {
       generation: () => this.#state.generation,
+      // Until the switch to it is durable, another one could only take its place half-way.
+      installing: () => this.#incoming !== undefined,
       applied: () => this.#applier.machine.applied.index,
       contact: (from) => raft.leaderContact(from),
       arrived: async (from, message, state) => {
@@ -351,12 +356,14 @@ export class Server {
         }
         this.#incoming = { state, machine: incoming };
         raft.step(from, message);
-        this.#driver.pump();
-        // N6, N7: the core had no use for it after all.
-        if (raft.status().base.index < message.index && this.#applier.machine.applied.index >= message.index) {
+        const { installing } = raft;
+        if (installing === undefined || installing.index !== message.index || installing.term !== message.snapshotTerm) {
+          // N6 to N8, or a term that is over: the core has no use for it.
           this.#incoming = undefined;
           await state.close();
+          await world.disk.remove(`state-${state.generation}`);
         }
+        this.#driver.pump();
       },
     });
     if (this.#mesh !== undefined) {
@@ -511,11 +518,11 @@ export class Server {
 
   /** Hands leadership over (unless told not to), drains, flushes and closes. Safe to call twice. */
   async close({ handOver = true }: { readonly handOver?: boolean } = {}): Promise<void> {
-    if (this.#phase !== "running") {
+    if (this.#phase !== "running" || this.#closeCalled) {
       await this.stopped;
       return;
     }
-    const { clock } = this.#world;
+    this.#closeCalled = true;
     if (handOver && this.#driver.soft.role === "leader") {
       const best = bestSuccessor(this.#raft.status());
       if (best !== undefined && this.#raft.transferLeader(best)) {
@@ -532,7 +539,6 @@ export class Server {
     await this.#flusher.flush().catch((error) => this.#world.log.warn({ error: String(error) }, "last flush failed"));
     this.#halt();
     await this.#mesh?.close();
-    void clock;
     await this.#dir.close().catch((error) => this.#world.log.warn({ error: String(error) }, "close failed"));
     if (this.#state !== this.#dir.state) await this.#state.close().catch(() => {});
     this.#phase = "ended";
@@ -584,7 +590,7 @@ export class Server {
         });
     this.#world.log.error({ code: error.code, error: error.message, stack: cause instanceof Error ? cause.stack : undefined }, "the member stops");
     this.#halt();
-    this.#proposals.endAll(error.code === "INTERNAL" ? "INTERNAL" : "DISK_FAILED", error);
+    this.#proposals.endAll(error.code, error);
     this.#reads.endAll(new StoreError("STOPPED", { cause: error }));
     const ends = [this.#listener?.close(), this.#mesh?.close(), this.#dir.close()];
     void Promise.allSettled(ends).then(() => this.#end(error));
@@ -622,11 +628,15 @@ export class Server {
       peers.push({ id: member.id, urls: [...new Set(urls)] });
     }
     this.#mesh.setPeers(peers);
-    if (this.#applier.machine.removedMembers.has(this.id)) {
-      this.#fail(
-        new StoreError("MEMBER_REMOVED", {
-          message: `quorate: member ${this.name} (${formatId(this.id)}) was removed from the cluster; its directory can be deleted`,
-        }),
+    if (!this.#removed && this.#applier.machine.removedMembers.has(this.id)) {
+      this.#removed = true;
+      // Its callers get their answers first, and the others the commit that removed it (M8).
+      this.#world.clock.after(this.#options.electionTimeoutMs, () =>
+        this.#fail(
+          new StoreError("MEMBER_REMOVED", {
+            message: `quorate: member ${this.name} (${formatId(this.id)}) was removed from the cluster; its directory can be deleted`,
+          }),
+        ),
       );
     }
   }

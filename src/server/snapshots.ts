@@ -147,7 +147,7 @@ export class SnapshotSender {
       };
       connection.send(framed(FRAME.header, encodeSnapshotHeader(header)));
       let sent = 1;
-      for await (const chunk of state.stream()) {
+      for await (const chunk of state.stream(session)) {
         while (sent - acknowledged >= WINDOW && finished === undefined && !aborted()) await news();
         if (aborted()) return "aborted";
         if (finished !== undefined) throw new StoreError("CONNECTION_LOST", { message: `the receiver said: ${finished}` });
@@ -168,6 +168,8 @@ export class SnapshotSender {
 
 export interface ReceiverHost {
   readonly generation: () => number;
+  /** One arrived whole and is about to become the state. */
+  readonly installing: () => boolean;
   readonly applied: () => LogIndex;
   readonly contact: (from: MemberId) => void;
   /** Everything arrived and is durable beside the old state: build the machine, then tell the core. */
@@ -195,7 +197,7 @@ export class SnapshotReception {
   }
 
   accept(from: MemberId, connection: Connection): void {
-    if (this.#closed || this.#current !== undefined) {
+    if (this.#closed || this.#current !== undefined || this.#host.installing()) {
       // N13: one at a time; the sender's core asks again.
       connection.close("busy");
       return;
@@ -227,6 +229,8 @@ export class SnapshotReception {
         if (message.index <= this.#host.applied()) throw new StoreError("INVALID_REQUEST", { message: "not needed" });
         receiver = await SnapshotReceiver.begin(this.#world.disk, {
           generation: this.#host.generation() + 1,
+          session: message.session,
+          at: { index: message.index, term: message.snapshotTerm },
           checksum: this.#world.checksum,
         });
       } else if (kind === FRAME.chunk && receiver !== undefined) {

@@ -79,12 +79,28 @@ export async function probeDataDir(disk: Disk): Promise<"empty" | "present"> {
   if (names.includes(BIRTH)) {
     // A later generation cannot come before birth: then `wal` was lost, and this is damage.
     if (states.some((name) => name !== statePath(FIRST_GENERATION))) return "present";
-    for (const name of [...states, TAIL]) if (names.includes(name)) await disk.remove(name);
-    // Last: until then it says that nothing here was ever alive.
-    await disk.remove(BIRTH);
+    const lock = await lockBirth(disk);
+    try {
+      for (const name of [...states, TAIL]) if (names.includes(name)) await disk.remove(name);
+      // Last: until then it says that nothing here was ever alive.
+      await disk.remove(BIRTH);
+    } finally {
+      await lock?.close();
+    }
     return "empty";
   }
   return names.includes(TAIL) || states.length > 0 ? "present" : "empty";
+}
+
+/** Throws `DATA_DIR_IN_USE` while another process creates the member: it holds the lock of the log until that is in place. */
+async function lockBirth(disk: Disk): Promise<Database | undefined> {
+  try {
+    return await disk.openDatabase(`${BIRTH}/${WAL}`, { create: false });
+  } catch (error) {
+    // It came to no log, so nobody holds one.
+    if (StoreError.is(error, "DISK_FAILED")) return undefined;
+    throw error;
+  }
 }
 
 /** Makes a member's directory where `probeDataDir` said "empty". A crash at any step leaves it empty or complete. */
@@ -93,38 +109,50 @@ export async function createDataDir(disk: Disk, options: CreateOptions): Promise
   const base = options.base ?? { index: logIndex(0), term: term(0) };
   const at = (name: string): string => `${BIRTH}/${name}`;
   await disk.makeDirectory(BIRTH);
-  await createState(disk, at(statePath(FIRST_GENERATION)), base, seeded(seed), checksum);
-
-  const key = recordKey(1);
-  const first = encodeRecord(
-    key,
-    {
-      identity,
-      generation: FIRST_GENERATION,
-      released: base,
-      oldest: 1,
-      hardState: { term: base.term, votedFor: undefined, commit: base.index },
-      cutFrom: undefined,
-      install: { ...base, conf },
-      noted: [],
-      entries: [],
-    },
-    0,
-    checksum,
-  );
-  const wal = await disk.openDatabase(at(WAL), { create: true });
+  const wal = await openNewborn(disk, at(WAL));
+  // Open to the end: its lock keeps a second creator away.
   try {
+    const key = recordKey(1);
+    const first = encodeRecord(
+      key,
+      {
+        identity,
+        generation: FIRST_GENERATION,
+        released: base,
+        oldest: 1,
+        hardState: { term: base.term, votedFor: undefined, commit: base.index },
+        cutFrom: undefined,
+        install: { ...base, conf },
+        noted: [],
+        entries: [],
+      },
+      0,
+      checksum,
+    );
     await wal.batch([{ kind: "put", key, value: first.bytes }], { sync: true });
+    await createState(disk, at(statePath(FIRST_GENERATION)), base, seeded(seed), checksum);
+    await Tail.create(disk, at(TAIL), { number: 1, crc: first.crc }, checksum);
+
+    await disk.rename(at(statePath(FIRST_GENERATION)), statePath(FIRST_GENERATION));
+    await disk.rename(at(TAIL), TAIL);
+    // From here on the member exists.
+    await disk.rename(at(WAL), WAL);
+    await disk.remove(BIRTH);
   } finally {
     await wal.close();
   }
-  await Tail.create(disk, at(TAIL), { number: 1, crc: first.crc }, checksum);
+}
 
-  await disk.rename(at(statePath(FIRST_GENERATION)), statePath(FIRST_GENERATION));
-  await disk.rename(at(TAIL), TAIL);
-  // From here on the member exists.
-  await disk.rename(at(WAL), WAL);
-  await disk.remove(BIRTH);
+async function openNewborn(disk: Disk, path: string): Promise<Database> {
+  try {
+    return await disk.openDatabase(path, { create: true });
+  } catch (error) {
+    if (!StoreError.is(error, "DISK_FAILED") || error.details.reason !== "exists") throw error;
+    throw new StoreError("DATA_DIR_IN_USE", {
+      cause: error,
+      message: "quorate: the data directory is in use: another process is creating a member in it",
+    });
+  }
 }
 
 /**

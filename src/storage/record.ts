@@ -9,15 +9,7 @@
  * mistaken for another, nor stand behind one that it was not written behind.
  */
 import { readCounter, viewOf, writeCounter } from "../base/bytes.ts";
-import {
-  type ClusterId,
-  clusterId,
-  type LogIndex,
-  logIndex,
-  type MemberId,
-  memberId,
-  term,
-} from "../base/ids.ts";
+import { type ClusterId, clusterId, type LogIndex, logIndex, type MemberId, memberId, term } from "../base/ids.ts";
 import type { Checksum } from "../platform/checksum.ts";
 import type { Entry, EntryId, EntryKind } from "../raft/entry.ts";
 import type { ConfState, SnapshotMeta } from "../raft/membership-types.ts";

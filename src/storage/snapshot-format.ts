@@ -1,5 +1,6 @@
 /**
- * A state as a stream of chunks of at most 64 KiB, each with its checksum and its place; docs/file-format.md draws it.
+ * A state as a stream of chunks of at most 64 KiB, each with its checksum, its session and its place (N13);
+ * docs/file-format.md draws it.
  * Inside, one sequence of records as the state database stores them, ended by the backend's own; a record may span
  * chunks. The last chunk carries the length and the checksum of the whole.
  */
@@ -12,19 +13,26 @@ import { openRecord } from "./state-record.ts";
 
 const CHUNK_VERSION = 1;
 export const CHUNK_BYTES = 64 << 10;
-const HEAD_BYTES = 16;
+const HEAD_BYTES = 24;
 const KIND = { data: 0, end: 1 } as const;
 
 export type Chunk =
-  | { readonly kind: "data"; readonly offset: number; readonly bytes: Uint8Array }
-  | { readonly kind: "end"; readonly length: number; readonly crc: number };
+  | { readonly kind: "data"; readonly session: number; readonly offset: number; readonly bytes: Uint8Array }
+  | { readonly kind: "end"; readonly session: number; readonly length: number; readonly crc: number };
 
-function encodeChunk(kind: number, offset: number, payload: Uint8Array, checksum: Checksum): Uint8Array {
+function encodeChunk(
+  kind: number,
+  session: number,
+  offset: number,
+  payload: Uint8Array,
+  checksum: Checksum,
+): Uint8Array {
   const bytes = new Uint8Array(HEAD_BYTES + payload.length);
   const view = viewOf(bytes);
   bytes[4] = CHUNK_VERSION;
   bytes[5] = kind;
-  writeCounter(view, 8, offset);
+  writeCounter(view, 8, session);
+  writeCounter(view, 16, offset);
   bytes.set(payload, HEAD_BYTES);
   view.setUint32(0, checksum(bytes.subarray(4)));
   return bytes;
@@ -38,10 +46,11 @@ export function decodeChunk(bytes: Uint8Array, checksum: Checksum): Chunk {
   }
   if (bytes[4]! > CHUNK_VERSION) throw tooNew("the snapshot", bytes[4]!, CHUNK_VERSION);
   try {
-    const offset = readCounter(view, 8);
-    if (bytes[5] === KIND.data) return { kind: "data", offset, bytes: bytes.subarray(HEAD_BYTES) };
+    const session = readCounter(view, 8);
+    const offset = readCounter(view, 16);
+    if (bytes[5] === KIND.data) return { kind: "data", session, offset, bytes: bytes.subarray(HEAD_BYTES) };
     if (bytes[5] === KIND.end && bytes.length === HEAD_BYTES + 4) {
-      return { kind: "end", length: offset, crc: view.getUint32(HEAD_BYTES) };
+      return { kind: "end", session, length: offset, crc: view.getUint32(HEAD_BYTES) };
     }
   } catch {
     // Falls through: a counter that no version wrote.
@@ -59,6 +68,7 @@ export const RECORD_HEAD_BYTES = 8;
 export async function* streamOf(
   snapshot: DatabaseSnapshot,
   path: string,
+  session: number,
   checksum: Checksum,
 ): AsyncGenerator<Uint8Array, void, undefined> {
   const most = CHUNK_BYTES - HEAD_BYTES;
@@ -85,7 +95,7 @@ export async function* streamOf(
             at += count;
             if (filled < most) continue;
             crc = checksum(chunk, crc);
-            yield encodeChunk(KIND.data, offset, chunk, checksum);
+            yield encodeChunk(KIND.data, session, offset, chunk, checksum);
             offset += filled;
             filled = 0;
             chunk = new Uint8Array(most);
@@ -96,12 +106,12 @@ export async function* streamOf(
     if (filled > 0) {
       const rest = chunk.subarray(0, filled);
       crc = checksum(rest, crc);
-      yield encodeChunk(KIND.data, offset, rest, checksum);
+      yield encodeChunk(KIND.data, session, offset, rest, checksum);
       offset += filled;
     }
     const whole = new Uint8Array(4);
     viewOf(whole).setUint32(0, crc);
-    yield encodeChunk(KIND.end, offset, whole, checksum);
+    yield encodeChunk(KIND.end, session, offset, whole, checksum);
   } catch (error) {
     throw asDamage(error, stateCorrupt, path);
   } finally {

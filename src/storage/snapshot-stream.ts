@@ -3,8 +3,10 @@
  * and durable (N13). It becomes the state only through a WAL record that names its generation.
  */
 import { concatBytes, EMPTY, viewOf } from "../base/bytes.ts";
+import { StoreError } from "../base/errors.ts";
 import type { Checksum } from "../platform/checksum.ts";
 import type { Database, DatabaseOp, Disk } from "../platform/disk.ts";
+import type { EntryId } from "../raft/entry.ts";
 import { badStream, decodeChunk, RECORD_HEAD_BYTES } from "./snapshot-format.ts";
 import { decodeMeta, generationsInUse, META_KEY, StateBackend, type StateMeta, statePath } from "./state-backend.ts";
 import { openRecord } from "./state-record.ts";
@@ -17,12 +19,18 @@ const PART_BYTES_MAX = 1 << 28;
 
 export interface ReceiveOptions {
   readonly generation: number;
+  /** The stream's: a chunk of another one is refused (N13). */
+  readonly session: number;
+  /** The entry that the sender says the state stands at (N1, B36). */
+  readonly at: EntryId;
   readonly checksum: Checksum;
 }
 
 export class SnapshotReceiver {
   readonly #disk: Disk;
   readonly #generation: number;
+  readonly #session: number;
+  readonly #at: EntryId;
   readonly #checksum: Checksum;
   readonly #path: string;
   #database: Database | undefined;
@@ -39,10 +47,12 @@ export class SnapshotReceiver {
   readonly #found = new Tally();
   #meta: { readonly stored: Uint8Array; readonly meta: StateMeta } | undefined;
 
-  private constructor(disk: Disk, generation: number, checksum: Checksum, path: string, database: Database) {
+  private constructor(disk: Disk, options: ReceiveOptions, path: string, database: Database) {
     this.#disk = disk;
-    this.#generation = generation;
-    this.#checksum = checksum;
+    this.#generation = options.generation;
+    this.#session = options.session;
+    this.#at = options.at;
+    this.#checksum = options.checksum;
     this.#path = path;
     this.#database = database;
   }
@@ -51,7 +61,8 @@ export class SnapshotReceiver {
    * Clears away what earlier attempts left and begins. The generation is the one asked for, or a higher one if that is
    * still open in this process: read it from the backend that `finish` returns.
    */
-  static async begin(disk: Disk, { generation, checksum }: ReceiveOptions): Promise<SnapshotReceiver> {
+  static async begin(disk: Disk, options: ReceiveOptions): Promise<SnapshotReceiver> {
+    const { generation } = options;
     const used = generationsInUse(disk);
     let chosen = generation;
     while (used.has(chosen)) chosen++;
@@ -63,12 +74,13 @@ export class SnapshotReceiver {
     }
     const path = `${statePath(chosen)}.part`;
     const database = await disk.openDatabase(path, { create: true });
-    return new SnapshotReceiver(disk, chosen, checksum, path, database);
+    return new SnapshotReceiver(disk, { ...options, generation: chosen }, path, database);
   }
 
   /** In order. Throws `INVALID_REQUEST` if the stream is not as it was sent; then `abort`. */
   async chunk(bytes: Uint8Array): Promise<void> {
     const chunk = decodeChunk(bytes, this.#checksum);
+    if (chunk.session !== this.#session) throw badStream(`a chunk of session ${chunk.session} arrived in another`);
     if (this.#ended) throw badStream("a chunk follows the end");
     if (chunk.kind === "end") {
       if (chunk.length !== this.#offset) throw badStream(`it has ${this.#offset} bytes of ${chunk.length}`);
@@ -91,6 +103,10 @@ export class SnapshotReceiver {
   async finish(): Promise<StateBackend> {
     if (!this.#ended) throw badStream("it has no end");
     if (this.#meta === undefined) throw badStream("it lacks the record of its place");
+    const { index, term } = this.#meta.meta;
+    if (index !== this.#at.index || term !== this.#at.term) {
+      throw badStream(`it stands at entry ${index} of term ${term} instead of ${this.#at.index} of ${this.#at.term}`);
+    }
     const difference = this.#meta.meta.tally.differs(this.#found);
     if (difference !== undefined) throw badStream(difference);
     // Last of all: a database without it is nothing.
@@ -152,13 +168,23 @@ export class SnapshotReceiver {
     this.#previousKey = key;
     if (key[0] === META_KEY[0]) {
       if (key.length !== META_KEY.length) throw badStream("it has a record that no version wrote");
-      this.#meta = { stored, meta: decodeMeta(stored, this.#path, this.#checksum) };
+      this.#meta = { stored, meta: this.#decodeMeta(stored) };
       return;
     }
     if (key[0] === REVISION_SPACE && key.length !== 13) throw badStream("a revision's key has another length");
     this.#found.add(key, stored);
     this.#ops.push({ kind: "put", key, value: stored });
     this.#opBytes += key.length + stored.length;
+  }
+
+  #decodeMeta(stored: Uint8Array): StateMeta {
+    try {
+      return decodeMeta(stored, this.#path, this.#checksum);
+    } catch (error) {
+      // Its checksum was right: the sender wrote it so, and nothing of this member's is damaged.
+      if (StoreError.is(error, "STATE_CORRUPT")) throw badStream("the record of its place is malformed");
+      throw error;
+    }
   }
 }
 

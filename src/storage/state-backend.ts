@@ -44,8 +44,11 @@ export interface StateMeta {
 export interface StateSnapshot {
   readonly index: LogIndex;
   readonly term: Term;
-  /** At most 64 KiB each, in order, each with its own checksum. Verified on the way: throws `STATE_CORRUPT`. */
-  stream(): AsyncIterable<Uint8Array>;
+  /**
+   * Chunks of at most 64 KiB, in order, each with its own checksum and the session that it belongs to. Verified on the
+   * way: throws `STATE_CORRUPT`.
+   */
+  stream(session: number): AsyncIterable<Uint8Array>;
   /** One record as of the snapshot. What goes with it (the configuration, N1) must be read here, not from the backend. */
   read(key: Uint8Array): Promise<Uint8Array | undefined>;
   close(): Promise<void>;
@@ -211,7 +214,7 @@ export class StateBackend {
     return {
       index: pin.meta.index,
       term: pin.meta.term,
-      stream: () => streamOf(pin.snapshot, path, checksum),
+      stream: (session) => streamOf(pin.snapshot, path, session, checksum),
       async read(key) {
         const iterator = pin.snapshot.iterate({ gte: key });
         try {
@@ -311,7 +314,8 @@ export class StateBackend {
       tally.subtract(key, old);
     }
     if (value === undefined) {
-      if (old !== undefined) ops.push({ kind: "del", key });
+      // Also where none was found: if LevelDB hid it, the sums no longer fit, and the next opening notices.
+      ops.push({ kind: "del", key });
       return;
     }
     const stored = sealRecord(key, value, this.#checksum);

@@ -114,17 +114,34 @@ export class SimulatedWorld {
 /** One machine: a disk that outlives the processes on it. */
 export class Host {
   readonly name: string;
-  readonly disk: MemoryDisk;
   readonly #world: SimulatedWorld;
   readonly #pauseGate: Gate;
   #lifeGate: Gate | undefined;
   #boots = 0;
+  #disk: MemoryDisk;
+  #disks = 0;
 
   constructor(world: SimulatedWorld, name: string) {
     this.#world = world;
     this.name = name;
     this.#pauseGate = new Gate(world.clock);
-    this.disk = new MemoryDisk({ clock: world.clock, random: randomOf(world.random(`disk ${name}`)) });
+    this.#disk = this.#newDisk();
+  }
+
+  get disk(): MemoryDisk {
+    return this.#disk;
+  }
+
+  /** All that was on its disk is gone. Only while it is down. */
+  replaceDisk(): void {
+    if (this.up) throw new Error(`simulation: ${this.name} is running`);
+    this.#disk = this.#newDisk();
+  }
+
+  #newDisk(): MemoryDisk {
+    this.#disks += 1;
+    const label = this.#disks === 1 ? `disk ${this.name}` : `disk ${this.name} ${this.#disks}`;
+    return new MemoryDisk({ clock: this.#world.clock, random: randomOf(this.#world.random(label)) });
   }
 
   get boots(): number {

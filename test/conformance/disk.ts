@@ -7,7 +7,10 @@ const bytes = (...values: number[]): Uint8Array => Uint8Array.from(values);
 const put = (key: number, ...value: number[]) => ({ kind: "put", key: bytes(key), value: bytes(...value) }) as const;
 const del = (key: number) => ({ kind: "del", key: bytes(key) }) as const;
 
-async function keys(database: Pick<Database, "iterate">, range: Parameters<Database["iterate"]>[0] = {}): Promise<number[]> {
+async function keys(
+  database: Pick<Database, "iterate">,
+  range: Parameters<Database["iterate"]>[0] = {},
+): Promise<number[]> {
   const iterator = database.iterate(range);
   const found: number[] = [];
   for (let pairs = await iterator.next(2); pairs.length > 0; pairs = await iterator.next(2)) {
@@ -74,7 +77,10 @@ export function diskSuite(name: string, create: DiskFactory): void {
 
     test("iterates ranges in both directions", async () => {
       const database = await disk.openDatabase("d", { create: true });
-      await database.batch([5, 1, 3, 2, 4].map((key) => put(key, key)), { sync: true });
+      await database.batch(
+        [5, 1, 3, 2, 4].map((key) => put(key, key)),
+        { sync: true },
+      );
       expect(await keys(database)).toEqual([1, 2, 3, 4, 5]);
       expect(await keys(database, { gte: bytes(2), lt: bytes(4) })).toEqual([2, 3]);
       expect(await keys(database, { reverse: true })).toEqual([5, 4, 3, 2, 1]);
@@ -96,7 +102,10 @@ export function diskSuite(name: string, create: DiskFactory): void {
 
     test("clear deletes a range", async () => {
       const database = await disk.openDatabase("d", { create: true });
-      await database.batch([1, 2, 3, 4].map((key) => put(key, key)), { sync: true });
+      await database.batch(
+        [1, 2, 3, 4].map((key) => put(key, key)),
+        { sync: true },
+      );
       await database.clear({ gte: bytes(2), lt: bytes(4) });
       expect(await keys(database)).toEqual([1, 4]);
       await database.clear({ lt: bytes(4) });

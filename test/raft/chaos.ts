@@ -1,8 +1,8 @@
 /** A seed's worth of everything going wrong, then a group that is left alone and has to recover (O11). */
 import type { MemberId } from "../../src/base/ids.ts";
 import { type RandomSource, randomInt } from "../../src/base/prng.ts";
-import type { ConfChangeStep } from "../../src/raft/membership-types.ts";
 import { isMember, isVoter } from "../../src/raft/membership.ts";
+import type { ConfChangeStep } from "../../src/raft/membership-types.ts";
 import { Group, m, type SimNode, VETO } from "./group.ts";
 
 interface Faults {
@@ -161,6 +161,8 @@ function converged(group: Group): boolean {
   if (leader === undefined || !isVoter(leader.raft.conf, leader.id)) return false;
   const status = leader.raft.status();
   if (status.commit !== status.lastIndex || status.conf.votersOutgoing.length > 0) return false;
+  // Reads and writes are refused until it is over.
+  if (status.leadTransferee !== undefined) return false;
   if (status.progress.some((peer) => peer.id !== leader.id && peer.state !== "replicate")) return false;
   return members(group, leader).every((node) => {
     const { commit, leader: followed, applied } = node.raft.status();
@@ -169,18 +171,25 @@ function converged(group: Group): boolean {
 }
 
 /** Faults stop. One leader, everybody alike, every new ref answered. */
-function recover(group: Group): void {
+export function recover(group: Group): void {
   group.heal();
   for (const node of group.nodes.values()) group.restart(node.id);
   group.settle();
-  group.until(() => converged(group), "convergence", 800);
+  // The host flushes about once a second: a snapshot from before a member joined is of no use to it (N8).
+  const flushed = (): boolean => {
+    for (const node of group.up) group.flush(node);
+    return converged(group);
+  };
+  group.until(flushed, "convergence", 800);
   const leader = group.leader()!;
   const asked: { readonly id: MemberId; readonly write: number; readonly read: number }[] = [];
   for (const node of members(group, leader)) {
     asked.push({ id: node.id, write: group.propose(node.id), read: group.read(node.id) });
   }
   group.settle();
-  group.until(() => converged(group), "convergence after writes", 100);
+  // The echo that a read of before waits for may have been lost: the next heartbeat asks again (R2).
+  const answered = (): boolean => converged(group) && asked.every(({ read }) => group.reads.has(read));
+  group.until(answered, "convergence after writes", 100);
   for (const { id, write, read } of asked) {
     if (group.reads.get(read)?.index === undefined) throw new Error(`O11: read ${read} at ${id} was not served`);
     const text = `normal ${group.payloads.get(write)}`;

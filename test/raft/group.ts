@@ -14,7 +14,7 @@ import type { Message } from "../../src/raft/message.ts";
 import { Raft } from "../../src/raft/raft.ts";
 import type { HardState, PersistBatch } from "../../src/raft/ready.ts";
 import { Oracle } from "./oracle.ts";
-import { printMessage, printReady } from "./print.ts";
+import { printBatch, printMessage, printReady } from "./print.ts";
 
 export interface MachineState {
   readonly applied: number;
@@ -136,6 +136,7 @@ export class Group {
     const voters = Array.from({ length: options.voters }, (_, i) => m(i + 1));
     const learners = Array.from({ length: options.learners ?? 0 }, (_, i) => m(options.voters + i + 1));
     const conf = { voters, votersOutgoing: [], learners, learnersNext: [], autoLeave: false };
+    this.oracle.founded(conf);
     for (const id of [...voters, ...learners]) this.join(id, conf);
   }
 
@@ -297,16 +298,17 @@ export class Group {
     const batch = node.writing.shift();
     if (batch === undefined) return;
     const snapshot = batch.install === undefined ? undefined : node.arrived.get(batch.install.index);
+    if (this.options.trace) this.say(`${printBatch(node.id, batch)}${acked ? "" : ", and never hears of it"}`);
     node.disk.write(batch, snapshot);
     this.oracle.written(node, batch);
     if (!acked) return;
     if (snapshot !== undefined) {
       node.machine = snapshot;
       node.queue = [];
-      node.arrived.clear();
     }
     node.installing = node.writing.some(({ install }) => install !== undefined);
     node.raft.persisted(batch.seq);
+    this.#forgetUnused(node);
     for (const { to, message } of batch.messagesAfter) this.send(node, to, message);
     this.pump(node);
   }
@@ -371,8 +373,16 @@ export class Group {
     if (packet.data !== undefined) node.arrived.set(packet.data.applied, packet.data);
     node.raft.step(packet.from, decodeMessage(encodeMessage(packet.message)));
     this.pump(node);
-    if (packet.data !== undefined && !node.installing) node.arrived.clear();
+    if (packet.data !== undefined) this.#forgetUnused(node);
     return true;
+  }
+
+  /** N6-N8: only what the core is installing, or a write under way still brings to disk, is kept. */
+  #forgetUnused(node: SimNode): void {
+    for (const index of node.arrived.keys()) {
+      const writing = node.writing.some(({ install }) => install?.index === index);
+      if (!writing && node.raft.installing?.index !== index) node.arrived.delete(index);
+    }
   }
 
   #streamEnded(packet: Packet, arrived: boolean): void {
@@ -387,6 +397,7 @@ export class Group {
     const node = this.node(n);
     if (!node.up) return;
     for (let i = 0; i < durable; i++) this.completeWrite(node, false);
+    this.oracle.crashed(node.writing.length);
     node.up = false;
     node.writing = [];
     node.queue = [];
@@ -408,11 +419,19 @@ export class Group {
   }
 
   propose(n: number | MemberId, text?: string): number {
-    const ref = this.nextRef++;
-    const payload = text ?? `p${ref}`;
-    this.payloads.set(ref, payload);
-    this.act(n, (raft) => raft.propose([{ ref, data: encoder.encode(payload) }]));
-    return ref;
+    return this.proposeAll(n, [text])[0]!;
+  }
+
+  /** In one burst. */
+  proposeAll(n: number | MemberId, texts: readonly (string | undefined)[]): number[] {
+    const proposals = texts.map((text) => {
+      const ref = this.nextRef++;
+      const payload = text ?? `p${ref}`;
+      this.payloads.set(ref, payload);
+      return { ref, data: encoder.encode(payload) };
+    });
+    this.act(n, (raft) => raft.propose(proposals));
+    return proposals.map(({ ref }) => ref);
   }
 
   change(n: number | MemberId, change: Partial<ConfChange> & Pick<ConfChange, "steps">): number {
@@ -423,10 +442,17 @@ export class Group {
   }
 
   read(n: number | MemberId): number {
-    const ref = this.nextRef++;
-    this.oracle.readIssued(ref, this);
-    this.act(n, (raft) => raft.readIndex(ref));
-    return ref;
+    return this.readAll(n, 1)[0]!;
+  }
+
+  /** In one burst. */
+  readAll(n: number | MemberId, count: number): number[] {
+    const refs = Array.from({ length: count }, () => this.nextRef++);
+    for (const ref of refs) this.oracle.readIssued(ref, this);
+    this.act(n, (raft) => {
+      for (const ref of refs) raft.readIndex(ref);
+    });
+    return refs;
   }
 
   /** Everything that is under way comes to its end, in order, without time passing. */

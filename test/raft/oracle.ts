@@ -28,7 +28,41 @@ function sameIds(a: readonly MemberId[], b: readonly MemberId[]): boolean {
   return a.length === b.length && a.every((id, i) => id === b[i]);
 }
 
+/** What a run went through. A chaos that never elects or crashes anybody proves nothing. */
+export interface Counts {
+  elections: number;
+  commits: number;
+  truncations: number;
+  installs: number;
+  jointEntered: number;
+  jointLeft: number;
+  confChanges: number;
+  transfers: number;
+  readsServed: number;
+  crashes: number;
+  writesForgotten: number;
+}
+
+function print(conf: ConfState): string {
+  return JSON.stringify(conf, (_, value) => (typeof value === "bigint" ? value.toString() : value));
+}
+
 export class Oracle {
+  readonly counts: Counts = {
+    elections: 0,
+    commits: 0,
+    truncations: 0,
+    installs: 0,
+    jointEntered: 0,
+    jointLeft: 0,
+    confChanges: 0,
+    transfers: 0,
+    readsServed: 0,
+    crashes: 0,
+    writesForgotten: 0,
+  };
+  /** Term of the last campaign that a transfer began, by member. */
+  readonly #privileged = new Map<MemberId, number>();
   /** O1. */
   readonly #leaders = new Map<number, string>();
   /** O2, by index and term. */
@@ -40,10 +74,15 @@ export class Oracle {
   readonly #votes = new Map<string, MemberId>();
   /** O8. */
   readonly #confs = new Map<number, string>();
-  #lastConf: { index: number; conf: ConfState } | undefined;
+  #lastConf: ConfState | undefined;
   /** O9: what was committed anywhere when each read was issued. */
   readonly #reads = new Map<number, number>();
   readonly #seen = new Map<MemberId, Seen>();
+
+  /** O8: where the chain of configurations begins. */
+  founded(conf: ConfState): void {
+    this.#lastConf = conf;
+  }
 
   fold(hash: number, entry: Entry): number {
     let h = Math.imul(hash ^ entry.index, 0x85ebca6b) ^ Math.imul(entry.term, 0xc2b2ae35);
@@ -65,6 +104,7 @@ export class Oracle {
   }
 
   batch(node: SimNode, batch: PersistBatch): void {
+    if (batch.cutFrom !== undefined) this.counts.truncations += 1;
     for (let i = 0; i < batch.entries.length; i++) {
       const entry = batch.entries[i]!;
       const before = i > 0 ? batch.entries[i - 1]!.term : node.raft.termAt((entry.index - 1) as typeof entry.index);
@@ -74,13 +114,15 @@ export class Oracle {
 
   written(node: SimNode, batch: PersistBatch): void {
     const { term, votedFor } = batch.hardState;
+    if (batch.install !== undefined) this.counts.installs += 1;
     if (votedFor !== undefined) this.#vote(node.id, term, votedFor);
   }
 
   #vote(id: MemberId, term: number, candidate: MemberId): void {
     const key = `${id}@${term}`;
     const known = this.#votes.get(key);
-    if (known !== undefined && known !== candidate) broken("O6", `${id} votes for ${known} and ${candidate} in ${term}`);
+    if (known !== undefined && known !== candidate)
+      broken("O6", `${id} votes for ${known} and ${candidate} in ${term}`);
     this.#votes.set(key, candidate);
   }
 
@@ -92,9 +134,12 @@ export class Oracle {
         this.#entry(entry, before);
         before = entry.term;
       }
+    } else if (message.kind === "requestVote" && message.transfer) {
+      this.#privileged.set(node.id, message.term);
     } else if (message.kind === "voteResponse" && message.granted) {
       const durable = disk.hardState.term === message.term && disk.hardState.votedFor === to;
-      if (!durable && disk.hardState.term <= message.term) broken("O6", `${node.id} grants what its disk does not know`);
+      if (!durable && disk.hardState.term <= message.term)
+        broken("O6", `${node.id} grants what its disk does not know`);
       this.#vote(node.id, message.term, to);
     } else if (message.kind === "appendResponse" && !message.rejected) {
       if (disk.hardState.term < message.term) broken("O6", `${node.id} answers in a term it may forget`);
@@ -108,6 +153,11 @@ export class Oracle {
         broken("O6", `${node.id} acknowledges ${message.index} of term ${mine}, the leader's is of ${theirs}`);
       }
     }
+  }
+
+  crashed(forgotten: number): void {
+    this.counts.crashes += 1;
+    this.counts.writesForgotten += forgotten;
   }
 
   restarted(node: SimNode): void {
@@ -131,8 +181,11 @@ export class Oracle {
       const at = node.raft.termAt(i as typeof commit);
       if (at === undefined) continue;
       const known = this.committedTerms[i];
-      if (known === undefined) this.committedTerms[i] = at;
-      else if (known !== at) broken("O4", `two committed entries ${i}: of term ${known} and, at ${node.id}, of ${at}`);
+      if (known === undefined) {
+        this.committedTerms[i] = at;
+        this.counts.commits += 1;
+      } else if (known !== at)
+        broken("O4", `two committed entries ${i}: of term ${known} and, at ${node.id}, of ${at}`);
     }
     if (role === "leader" && node.raft.termAt(commit) === term) this.#durableQuorum(group, node, commit, term);
     seen.commit = commit;
@@ -143,6 +196,8 @@ export class Oracle {
     const known = this.#leaders.get(term);
     if (known !== undefined && known !== who) broken("O1", `term ${term} is led by ${known} and by ${who}`);
     this.#leaders.set(term, who);
+    this.counts.elections += 1;
+    if (this.#privileged.get(node.id) === term) this.counts.transfers += 1;
     const { base, lastIndex } = node.raft.status();
     if (this.committedTerms.length - 1 > lastIndex) broken("O3", `${who} lacks ${this.committedTerms.length - 1}`);
     for (let i: number = base.index; i < this.committedTerms.length; i++) {
@@ -176,25 +231,28 @@ export class Oracle {
   }
 
   #configured(index: number, conf: ConfState): void {
-    const text = JSON.stringify(conf, (_, value) => (typeof value === "bigint" ? value.toString() : value));
+    const text = print(conf);
     const known = this.#confs.get(index);
     if (known !== undefined) {
       if (known !== text) broken("O8", `two configurations at ${index}: ${known} and ${text}`);
       return;
     }
     this.#confs.set(index, text);
-    const before = this.#lastConf;
-    this.#lastConf = { index, conf };
-    if (before === undefined) return;
-    const was = before.conf;
+    this.counts.confChanges += 1;
+    const was = this.#lastConf;
+    this.#lastConf = conf;
+    if (was === undefined) return;
+    if (was.votersOutgoing.length === 0 && conf.votersOutgoing.length > 0) this.counts.jointEntered += 1;
+    if (was.votersOutgoing.length > 0 && conf.votersOutgoing.length === 0) this.counts.jointLeft += 1;
     const same = sameIds(was.voters, conf.voters) && sameIds(was.votersOutgoing, conf.votersOutgoing);
     const enters = was.votersOutgoing.length === 0 && sameIds(was.voters, conf.votersOutgoing);
-    const leaves = was.votersOutgoing.length > 0 && conf.votersOutgoing.length === 0 && sameIds(was.voters, conf.voters);
+    const leaves =
+      was.votersOutgoing.length > 0 && conf.votersOutgoing.length === 0 && sameIds(was.voters, conf.voters);
     const changed =
       was.voters.filter((id) => !conf.voters.includes(id)).length +
       conf.voters.filter((id) => !was.voters.includes(id)).length;
     const simple = was.votersOutgoing.length === 0 && conf.votersOutgoing.length === 0 && changed <= 1;
-    if (!same && !enters && !leaves && !simple) broken("O8", `from ${this.#confs.get(before.index)} to ${text}`);
+    if (!same && !enters && !leaves && !simple) broken("O8", `from ${print(was)} to ${text}`);
   }
 
   readIssued(ref: number, group: Group): void {
@@ -205,6 +263,7 @@ export class Oracle {
 
   readServed(ref: number, index: number): void {
     const least = this.#reads.get(ref)!;
+    this.counts.readsServed += 1;
     if (index < least) broken("O9", `read ${ref} served at ${index}, ${least} was committed before it`);
   }
 

@@ -58,7 +58,8 @@ export function printReady(id: MemberId, ready: Ready, say: (line: string) => vo
   for (const { ref, reason } of ready.dropped) say(`${id} dropped #${ref} ${reason}`);
   for (const { ref, index } of ready.reads) say(`${id} reads #${ref} at ${index}`);
   for (const { ref, reason } of ready.readsDropped) say(`${id} dropped read #${ref} ${reason}`);
-  if (ready.committed.length > 0) say(`${id} commits [${ready.committed.map((e) => `${e.index}@${e.term}`).join(", ")}]`);
+  if (ready.committed.length > 0)
+    say(`${id} commits [${ready.committed.map((e) => `${e.index}@${e.term}`).join(", ")}]`);
   for (const { to, session } of ready.sendSnapshots) say(`${id} streams a snapshot to ${to} session ${session}`);
   for (const { to, session } of ready.abortSnapshots) say(`${id} aborts the snapshot to ${to} session ${session}`);
 }

@@ -25,11 +25,17 @@ export class NodeClock implements Clock {
   }
 
   after(ms: number, callback: () => void): Timer {
+    const due = this.now() + ms;
     let handle: NodeJS.Timeout;
     const arm = (left: number): void => {
-      const part = Math.min(Math.max(0, left), LONGEST_MS);
-      handle = setTimeout(() => (left > LONGEST_MS ? arm(left - LONGEST_MS) : callback()), part);
+      handle = setTimeout(fire, Math.min(Math.max(0, Math.ceil(left)), LONGEST_MS));
       if (!this.#keepAlive) handle.unref();
+    };
+    const fire = (): void => {
+      // Node's timers count whole milliseconds and may be one early: a deadline that is looked at must have passed.
+      const left = due - this.now();
+      if (left > 0) arm(left);
+      else callback();
     };
     arm(ms);
     return { cancel: () => clearTimeout(handle) };
@@ -45,7 +51,7 @@ export class NodeClock implements Clock {
       if (cancelled) return;
       const late = this.now() - due;
       due += step * (1 + Math.max(0, Math.floor(late / step)));
-      timer = this.after(Math.ceil(due - this.now()), beat);
+      timer = this.after(due - this.now(), beat);
       callback();
     };
     timer = this.after(step, beat);

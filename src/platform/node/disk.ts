@@ -4,7 +4,7 @@
  * it with the file's first fsync on ext4, xfs and btrfs (docs/guarantees.md).
  */
 import { close, constants, fdatasync, fstat, fsync, ftruncate, open, read, write } from "node:fs";
-import { access, mkdir, open as openHandle, readdir, rename, rm, stat } from "node:fs/promises";
+import { access, mkdir, open as openHandle, readdir, rename, rm, stat, statfs } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { Level } from "level";
 import { StoreError } from "../../base/errors.ts";
@@ -17,6 +17,8 @@ import type {
   DiskFile,
   RangeOptions,
 } from "../disk.ts";
+import { type Logger, silent } from "../log.ts";
+import { findTableDamage } from "./leveldb-tables.ts";
 
 type Store = Level<Uint8Array, Uint8Array>;
 type StoreSnapshot = ReturnType<Store["snapshot"]>;
@@ -32,6 +34,14 @@ const WRITE_BUFFER_BYTES = 8 << 20;
 const SLICE = 2_000;
 /** Bytes an iterator fetches ahead. */
 const READ_AHEAD_BYTES = 1 << 20;
+
+/** ext4 (and its elders), xfs, btrfs: a file's first fsync makes its name durable too. */
+const TRUSTED_FILE_SYSTEMS: ReadonlySet<number> = new Set([0xef53, 0x58465342, 0x9123683e]);
+
+/** Whether the file system of `type` (statfs) keeps what LevelDB relies on when it begins a new log. */
+export function isTrustedFileSystem(type: number): boolean {
+  return TRUSTED_FILE_SYSTEMS.has(type);
+}
 
 const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
@@ -82,10 +92,14 @@ async function syncDirectory(path: string): Promise<void> {
   }
 }
 
+/** Only what is certainly not there is absent: a directory that may not be read is no lost one. */
 const exists = (path: string): Promise<boolean> =>
   access(path).then(
     () => true,
-    () => false,
+    (error: NodeJS.ErrnoException) => {
+      if (error.code === "ENOENT" || error.code === "ENOTDIR") return false;
+      throw error;
+    },
   );
 
 class NodeIterator implements DatabaseIterator {
@@ -285,10 +299,13 @@ class NodeFile implements DiskFile {
 
 export class NodeDisk implements Disk {
   readonly #root: string;
+  readonly #log: Logger;
+  #fileSystemKnown = false;
 
   /** Nothing is touched before the first call; the directory is made when something is put into it. */
-  constructor(root: string) {
+  constructor(root: string, log: Logger = silent) {
     this.#root = root;
+    this.#log = log;
   }
 
   async openDatabase(
@@ -305,19 +322,27 @@ export class NodeDisk implements Disk {
           details: { path, reason: "missing" },
         });
       }
+      if (!options.create) {
+        const damage = await findTableDamage(directory);
+        if (damage !== undefined) {
+          throw new StoreError("DISK_FAILED", {
+            message: `quorate: ${path} is damaged: ${damage}`,
+            details: { path, reason: "damaged" },
+          });
+        }
+      }
       const store = this.#store(directory, options.writeBufferBytes);
       await store.open({ createIfMissing: false });
       await syncDirectory(directory);
+      await syncDirectory(dirname(directory));
+      await this.#lookAtFileSystem();
       return new NodeDatabase(store, path, directory);
     } catch (error) {
       throw diskError(error, "opening", path);
     }
   }
 
-  async openFile(
-    path: string,
-    options: { readonly create: boolean; readonly sizeBytes?: number },
-  ): Promise<DiskFile> {
+  async openFile(path: string, options: { readonly create: boolean; readonly sizeBytes?: number }): Promise<DiskFile> {
     const full = this.#at(path);
     try {
       if (!options.create) {
@@ -349,8 +374,12 @@ export class NodeDisk implements Disk {
     }
   }
 
-  exists(path: string): Promise<boolean> {
-    return exists(this.#at(path));
+  async exists(path: string): Promise<boolean> {
+    try {
+      return await exists(this.#at(path));
+    } catch (error) {
+      throw diskError(error, "looking at", path);
+    }
   }
 
   async list(path: string): Promise<readonly string[]> {
@@ -403,6 +432,18 @@ export class NodeDisk implements Disk {
       writeBufferSize: writeBufferBytes ?? WRITE_BUFFER_BYTES,
       createIfMissing: false,
     } as object);
+  }
+
+  async #lookAtFileSystem(): Promise<void> {
+    if (this.#fileSystemKnown) return;
+    this.#fileSystemKnown = true;
+    // Nothing depends on it but a warning.
+    const found = await statfs(this.#root).catch(() => undefined);
+    if (found === undefined || isTrustedFileSystem(found.type)) return;
+    this.#log.warn(
+      { path: this.#root, type: `0x${found.type.toString(16)}` },
+      "the data directory is not on ext4, xfs or btrfs: after a power cut acknowledged writes may be missing (docs/guarantees.md)",
+    );
   }
 
   async #createDatabase(path: string, directory: string): Promise<void> {

@@ -19,7 +19,7 @@ export function nodeWorld({ dir, log, keepAlive = false }: NodeWorldOptions): Wo
   return {
     clock: new NodeClock({ keepAlive }),
     random: new NodeRandom(),
-    disk: new NodeDisk(dir),
+    disk: new NodeDisk(dir, log),
     checksum: nodeChecksum,
     hmac: (key, data) => new Uint8Array(createHmac("sha256", key).update(data).digest()),
     log: log ?? silent,

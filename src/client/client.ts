@@ -1,0 +1,389 @@
+/**
+ * The client: one interface over sockets and within the process. Here a call finds its way: to a member, to another when
+ * that one fails, until it is answered or its time is up. The outcome of its error speaks of the whole call.
+ */
+import { StoreError } from "../base/errors.ts";
+import type { MemberId } from "../base/ids.ts";
+import type { Clock } from "../platform/clock.ts";
+import type { Random } from "../platform/random.ts";
+import type { Channel } from "../protocol/channel.ts";
+import type { ResponseHeader } from "../protocol/key-value.ts";
+import type { Request, RequestOp } from "../protocol/requests.ts";
+import type { HashKvResult, Response, ResultOf, StatusResult } from "../protocol/responses.ts";
+import { type Dial, Endpoints } from "./endpoints.ts";
+import { InProcessRoute } from "./in-process.ts";
+import {
+  type DeleteOptions,
+  type DeleteResult,
+  deleteRequest,
+  deleteResult,
+  type GetOptions,
+  type GetResult,
+  getResult,
+  invalid,
+  type PutOptions,
+  type PutOutcome,
+  putRequest,
+  putResult,
+  rangeRequest,
+} from "./kv.ts";
+import { Members } from "./members.ts";
+import { isMemberTrouble, mayRetry, pauseMs } from "./retry.ts";
+import { CLOSED, type Route } from "./route.ts";
+import { Txn } from "./txn.ts";
+
+/** What every call takes. */
+export interface RequestOptions {
+  /** Ends the call with `CANCELLED`; what it wrote may still happen unless the outcome is "rejected". */
+  readonly signal?: AbortSignal | undefined;
+  /** Milliseconds for the whole call, attempts and pauses included. Default: the client's. */
+  readonly timeoutMs?: number | undefined;
+}
+
+export interface ClientOptions {
+  readonly clock: Clock;
+  readonly random: Random;
+  /** Any members of one cluster. */
+  readonly endpoints: readonly string[];
+  /** Opens a channel to one of them. Called when a call needs it. */
+  readonly dial: Dial;
+  /** Milliseconds that a call may take unless it says otherwise. Default 5,000. */
+  readonly timeoutMs?: number | undefined;
+  /** Milliseconds to wait for a connection before a call without one ends as `UNAVAILABLE`. Default 2,000. */
+  readonly dialTimeoutMs?: number | undefined;
+}
+
+export interface InProcessOptions {
+  readonly clock: Clock;
+  readonly random: Random;
+  /** A member's own. */
+  readonly channel: Channel;
+  readonly timeoutMs?: number | undefined;
+}
+
+/** How a member sees itself and its cluster. */
+export type StatusAnswer = StatusResult & { readonly header: ResponseHeader };
+/** A member's hash of its history. */
+export type HashAnswer = HashKvResult & { readonly header: ResponseHeader };
+
+const TIMEOUT_MS = 5_000;
+const DIAL_TIMEOUT_MS = 2_000;
+/** Calls that wait for a connection or for their next attempt, and the bytes of their requests. */
+const WAITING_MAX = 1 << 16;
+const WAITING_BYTES_MAX = 64 << 20;
+
+/**
+ * A client of one cluster. Keys and values are text or bytes; results hold bytes, with `text()` and `json()` beside them.
+ * Every call takes `{ signal, timeoutMs }` and rejects with `StoreError`: its `code` says what happened, its `outcome`
+ * whether the operation did. Reads are repeated on other members while time is left, writes only when it is certain that
+ * they did not happen. After `close` every call rejects with `CANCELLED`.
+ *
+ * @example
+ * await using client = await connect({ endpoints: ["127.0.0.1:7400"] });
+ * await client.put("greeting", "hello");
+ * const { kvs } = await client.get("greeting");
+ * console.log(kvs[0]?.text());
+ */
+export class Client implements AsyncDisposable {
+  /** Who belongs to the cluster. */
+  readonly members: Members;
+  readonly #route: Route;
+  readonly #clock: Clock;
+  readonly #random: Random;
+  readonly #timeoutMs: number;
+  readonly #dialTimeoutMs: number;
+  /** Ends a wait early: one for each call that waits for anything but an answer. */
+  readonly #waits = new Set<(error: StoreError) => void>();
+  #waitingCalls = 0;
+  #waitingBytes = 0;
+  #closed = false;
+
+  private constructor(
+    route: Route,
+    options: Omit<InProcessOptions, "channel"> & { readonly dialTimeoutMs?: number | undefined },
+  ) {
+    this.#route = route;
+    this.#clock = options.clock;
+    this.#random = options.random;
+    this.#timeoutMs = options.timeoutMs ?? TIMEOUT_MS;
+    this.#dialTimeoutMs = options.dialTimeoutMs ?? DIAL_TIMEOUT_MS;
+    this.members = new Members((request, call) => this.request(request, call));
+  }
+
+  /** Over several endpoints; connects when first needed. Throws `BAD_CONFIG`. In Node use `connect`. */
+  static async open(options: ClientOptions): Promise<Client> {
+    const { clock, random, endpoints, dial, dialTimeoutMs = DIAL_TIMEOUT_MS } = options;
+    if (endpoints.length === 0 || endpoints.some((endpoint) => typeof endpoint !== "string" || endpoint === "")) {
+      throw new StoreError("BAD_CONFIG", {
+        message: "quorate: a client needs at least one endpoint, and no empty one",
+      });
+    }
+    for (const [name, ms] of Object.entries({ timeoutMs: options.timeoutMs, dialTimeoutMs })) {
+      if (ms !== undefined && !(ms > 0)) {
+        throw new StoreError("BAD_CONFIG", { message: `quorate: ${name} must be above 0, not ${ms}` });
+      }
+    }
+    return new Client(new Endpoints({ clock, random, endpoints, dial, dialTimeoutMs }), options);
+  }
+
+  /** Within a member's process, without a socket. `status` and `hashKv` are that member's, whatever endpoint is named. */
+  static inProcess(options: InProcessOptions): Client {
+    return new Client(new InProcessRoute(options.channel, options.clock), options);
+  }
+
+  /**
+   * Reads one key or a range. Linearizable: sees every write acknowledged before the call. With `serializable`, answers
+   * from one member alone and may be stale. Nothing found is an empty `kvs`. Throws `EMPTY_KEY`, `COMPACTED`,
+   * `FUTURE_REVISION`, `TIMEOUT`, `UNAVAILABLE`; a read is always safe to repeat.
+   *
+   * @example
+   * const { kvs } = await client.get("jobs/", { prefix: true, limit: 10 });
+   * for (const kv of kvs) console.log(kv.keyText(), kv.json());
+   */
+  async get(key: string | Uint8Array, options: GetOptions & RequestOptions = {}): Promise<GetResult> {
+    const { header, result } = await this.request(rangeRequest(key, options), options);
+    return { header, ...getResult(result) };
+  }
+
+  /**
+   * Writes one key. Resolves once a majority has it on disk. Throws `EMPTY_KEY`, `LEASE_NOT_FOUND`, `KEY_NOT_FOUND`,
+   * `VALUE_PROVIDED`, `LEASE_PROVIDED`, `REQUEST_TOO_LARGE`, `NO_SPACE`, `TOO_MANY_REQUESTS`; and with outcome "unknown"
+   * `TIMEOUT`, `LEADER_CHANGED`, `CONNECTION_LOST`, `CANCELLED`: then only a read can tell.
+   *
+   * @example
+   * const { revision } = await client.put("jobs/7", JSON.stringify({ state: "running" }));
+   */
+  async put(
+    key: string | Uint8Array,
+    value: string | Uint8Array,
+    options: PutOptions & RequestOptions = {},
+  ): Promise<PutOutcome> {
+    const { header, result } = await this.request(putRequest(key, value, options), options);
+    return { header, ...putResult(result) };
+  }
+
+  /**
+   * Deletes one key or a range, at one revision. Nothing to delete is `deleted: 0`. Errors as of `put`.
+   *
+   * @example
+   * const { deleted } = await client.delete("jobs/", { prefix: true });
+   */
+  async delete(key: string | Uint8Array, options: DeleteOptions & RequestOptions = {}): Promise<DeleteResult> {
+    const { header, result } = await this.request(deleteRequest(key, options), options);
+    return { header, ...deleteResult(result) };
+  }
+
+  /**
+   * A transaction: compares, and one of two lists of operations, all at one revision. Results are typed by the operations.
+   *
+   * @example
+   * const created = await client
+   *   .txn()
+   *   .if(compare.version("lock", "=", 0))
+   *   .then(op.put("lock", "mine"))
+   *   .else(op.get("lock"))
+   *   .commit();
+   * if (!created.succeeded) console.log("held by", created.results[0].kvs[0]?.text());
+   */
+  txn(options: RequestOptions = {}): Txn {
+    return new Txn((request) => this.request(request, options));
+  }
+
+  /**
+   * Forgets the history below `revision`: reads and watches from there on fail as `COMPACTED`. With `physical`, resolves
+   * once the answering member has dropped it. Throws `COMPACTED` if that was done before, `FUTURE_REVISION`.
+   */
+  async compact(
+    revision: number,
+    options: RequestOptions & { readonly physical?: boolean | undefined } = {},
+  ): Promise<{ readonly header: ResponseHeader }> {
+    const { physical } = options;
+    const { header } = await this.request(
+      { kind: "compact", revision, ...(physical === undefined ? {} : { physical }) },
+      options,
+    );
+    return { header };
+  }
+
+  /** Hands leadership to another voter. Throws `BAD_LEADER_TRANSFEREE`, `LEADER_TRANSFER_TIMEOUT`, `NOT_LEADER`. */
+  async moveLeader(target: MemberId, options: RequestOptions = {}): Promise<void> {
+    await this.request({ kind: "moveLeader", target }, options);
+  }
+
+  /** What this member says of itself: whom it follows, how far it is. Asked of that endpoint alone. */
+  async status(endpoint: string, options: RequestOptions = {}): Promise<StatusAnswer> {
+    const { header, result } = await this.#ask(endpoint, { kind: "status" }, options);
+    return { header, ...result };
+  }
+
+  /**
+   * This member's hash of its history up to `revision` (default: its newest). Equal on all members at equal revision and
+   * compaction. Asked of that endpoint alone. Throws `COMPACTED`, `FUTURE_REVISION`.
+   */
+  async hashKv(
+    endpoint: string,
+    options: RequestOptions & { readonly revision?: number | undefined } = {},
+  ): Promise<HashAnswer> {
+    const { revision } = options;
+    const request = { kind: "hashKv", ...(revision === undefined ? {} : { revision }) } as const;
+    const { header, result } = await this.#ask(endpoint, request, options);
+    return { header, ...result };
+  }
+
+  /** One request as it travels: what the calls above are made of. Asks another member where that is safe. */
+  async request<Q extends Request>(request: Q, options: RequestOptions = {}): Promise<Response<ResultOf<Q>>> {
+    const { signal } = options;
+    const deadline = this.#begin(options);
+    let last: unknown;
+    for (let attempts = 1; ; attempts++) {
+      const channel = this.#route.current ?? (await this.#connected(request, deadline, signal, last));
+      try {
+        return await channel.call(request, { timeoutMs: Math.max(1, deadline - this.#clock.now()), signal });
+      } catch (error) {
+        const { size } = this.#route;
+        if (isMemberTrouble(error)) this.#route.failed(channel);
+        if (this.#closed || !mayRetry(request, error, attempts, size)) throw error;
+        const pause = pauseMs(attempts, size, this.#random.next());
+        // With no time left for another attempt this one's error says most.
+        if (this.#clock.now() + pause >= deadline) throw error;
+        if (pause > 0) await this.#pause(request, pause, deadline, signal);
+        last = error;
+      }
+    }
+  }
+
+  /** Ends connections and calls under way (`CANCELLED`; writes "unknown"). Safe to call twice. */
+  async close(): Promise<void> {
+    if (this.#closed) return;
+    this.#closed = true;
+    for (const end of [...this.#waits]) end(new StoreError("CANCELLED", { message: CLOSED }));
+    this.#route.close();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+
+  /** One attempt at one member: what is asked of it, no other can answer. */
+  async #ask<Q extends Request>(endpoint: string, request: Q, options: RequestOptions): Promise<Response<ResultOf<Q>>> {
+    const { signal } = options;
+    const deadline = this.#begin(options);
+    let channel: Channel;
+    try {
+      channel = await this.#within(request, this.#route.connectTo(endpoint), deadline, signal);
+    } catch (error) {
+      throw unreachable(error);
+    }
+    return channel.call(request, { timeoutMs: Math.max(1, deadline - this.#clock.now()), signal });
+  }
+
+  /** When the call has to end. */
+  #begin({ signal, timeoutMs = this.#timeoutMs }: RequestOptions): number {
+    if (this.#closed) throw new StoreError("CANCELLED", { message: CLOSED });
+    if (!(timeoutMs > 0)) throw invalid(`timeoutMs must be above 0, not ${timeoutMs}`);
+    if (signal?.aborted === true) throw new StoreError("CANCELLED", { cause: signal.reason });
+    return this.#clock.now() + timeoutMs;
+  }
+
+  async #connected(
+    request: Request,
+    deadline: number,
+    signal: AbortSignal | undefined,
+    last: unknown,
+  ): Promise<Channel> {
+    const giveUpAt = this.#clock.now() + this.#dialTimeoutMs;
+    for (let rounds = 1; ; rounds++) {
+      try {
+        return await this.#within(request, this.#route.connect(), deadline, signal, last);
+      } catch (error) {
+        // Only what can change in a moment is waited for: not another protocol, nor another cluster.
+        const passing = !StoreError.is(error) || error.code === "UNAVAILABLE" || error.code === "CONNECTION_LOST";
+        if (this.#closed || !passing) throw error;
+        const pause = pauseMs(rounds, 1, this.#random.next());
+        if (this.#clock.now() + pause >= Math.min(deadline, giveUpAt)) throw unreachable(error);
+        await this.#pause(request, pause, deadline, signal);
+      }
+    }
+  }
+
+  #pause(request: Request, ms: number, deadline: number, signal: AbortSignal | undefined): Promise<void> {
+    return this.#within(request, new Promise((resolve) => this.#clock.after(ms, () => resolve())), deadline, signal);
+  }
+
+  /** Waits for it, but no longer than the call may take. While it waits nothing of the call is under way. */
+  #within<T>(
+    request: Request,
+    promise: Promise<T>,
+    deadline: number,
+    signal: AbortSignal | undefined,
+    cause?: unknown,
+  ): Promise<T> {
+    return new Promise((resolve, reject) => {
+      const size = sizeOf(request);
+      if (this.#waitingCalls >= WAITING_MAX || this.#waitingBytes + size > WAITING_BYTES_MAX) {
+        promise.catch(() => {}); // others wait for it too, or nobody does
+        throw new StoreError("TOO_MANY_REQUESTS");
+      }
+      this.#waitingCalls += 1;
+      this.#waitingBytes += size;
+      const done = (): void => {
+        if (!this.#waits.delete(end)) return;
+        this.#waitingCalls -= 1;
+        this.#waitingBytes -= size;
+        timer.cancel();
+        signal?.removeEventListener("abort", onAbort);
+      };
+      const end = (error: StoreError): void => {
+        done();
+        reject(error);
+      };
+      const onAbort = (): void => end(new StoreError("CANCELLED", { cause: signal?.reason }));
+      const timer = this.#clock.after(Math.max(0, deadline - this.#clock.now()), () =>
+        end(new StoreError("DEADLINE_EXCEEDED", { cause })),
+      );
+      this.#waits.add(end);
+      signal?.addEventListener("abort", onAbort, { once: true });
+      promise.then(
+        (value) => {
+          done();
+          resolve(value);
+        },
+        (error) => {
+          done();
+          reject(error);
+        },
+      );
+    });
+  }
+}
+
+/** No member could be reached, so nothing was asked of any. */
+function unreachable(error: unknown): StoreError {
+  if (StoreError.is(error) && error.code !== "UNAVAILABLE" && error.code !== "CONNECTION_LOST") return error;
+  const why = error instanceof Error ? error.message.replace(/^quorate: /, "") : String(error);
+  return new StoreError("UNAVAILABLE", { message: `quorate: no endpoint could be reached: ${why}`, cause: error });
+}
+
+/** About what the request weighs while it waits. */
+function sizeOf(request: Request): number {
+  switch (request.kind) {
+    case "range":
+    case "put":
+    case "deleteRange":
+      return opSize(request);
+    case "txn":
+      return txnSize(request.success) + txnSize(request.failure);
+    default:
+      return 64;
+  }
+}
+
+function txnSize(ops: readonly RequestOp[]): number {
+  let size = 64;
+  for (const each of ops) size += each.kind === "txn" ? txnSize(each.success) + txnSize(each.failure) : opSize(each);
+  return size;
+}
+
+function opSize(request: Exclude<RequestOp, { readonly kind: "txn" }>): number {
+  return 64 + request.key.length + (request.kind === "put" ? request.value.length : (request.rangeEnd?.length ?? 0));
+}

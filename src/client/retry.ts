@@ -1,0 +1,64 @@
+/**
+ * What may be sent again. A write only when it certainly did not happen; a read always. The reason must lie with the
+ * member that was asked, or with the moment: another member or a later attempt would only repeat any other refusal.
+ */
+import { type ErrorCode, StoreError } from "../base/errors.ts";
+import type { Request } from "../protocol/requests.ts";
+import { changesNothing } from "../transport/client-wire.ts";
+
+/**
+ * Reasons that pass, or that lie with one member. `TOO_MANY_REQUESTS` is not among them: who sends more than can be
+ * served must hear of it, and repeating would add to the load.
+ */
+const PASSING: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
+  "NO_LEADER",
+  "LEADER_CHANGED",
+  "TIMEOUT",
+  "DEADLINE_EXCEEDED",
+]);
+
+/** Reasons to leave a member for another. */
+const MEMBER_TROUBLE: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
+  "UNAVAILABLE",
+  "STOPPED",
+  "CONNECTION_LOST",
+  "MEMBER_REMOVED",
+  "DISK_FAILED",
+  "DISK_FULL",
+  "WAL_CORRUPT",
+  "STATE_CORRUPT",
+]);
+
+/** What only some members can do: each may be asked once. */
+const NOT_HERE: ReadonlySet<ErrorCode> = new Set<ErrorCode>(["NOT_LEADER", "NOT_SUPPORTED_FOR_LEARNER"]);
+
+/** Whether the next call had better go to another member. One that saw the leader change serves as well as any. */
+export function isMemberTrouble(error: unknown): boolean {
+  if (!StoreError.is(error) || error.code === "LEADER_CHANGED") return false;
+  return MEMBER_TROUBLE.has(error.code) || NOT_HERE.has(error.code) || PASSING.has(error.code);
+}
+
+/**
+ * Whether the request may be sent again after this error. `attempts` were made so far; there are `members` to turn to, 0
+ * if only the one in this process.
+ */
+export function mayRetry(request: Request, error: unknown, attempts: number, members: number): boolean {
+  if (!StoreError.is(error)) return false;
+  if (error.outcome !== "rejected" && !changesNothing(request)) return false;
+  if (NOT_HERE.has(error.code)) return attempts < members;
+  return PASSING.has(error.code) || (members > 0 && MEMBER_TROUBLE.has(error.code));
+}
+
+const FIRST_PAUSE_MS = 25;
+const LONGEST_PAUSE_MS = 500;
+
+/**
+ * Pause before the next attempt: none while there is another member that was not asked yet, then one that doubles with
+ * each round over all of them. `chance` in [0, 1) keeps many clients from coming back together.
+ */
+export function pauseMs(attempts: number, members: number, chance: number): number {
+  const ring = Math.max(1, members);
+  if (attempts % ring !== 0) return 0;
+  const doublings = Math.min(attempts / ring - 1, 10);
+  return Math.min(LONGEST_PAUSE_MS, FIRST_PAUSE_MS * 2 ** doublings) * (0.5 + chance / 2);
+}

@@ -1,0 +1,341 @@
+/**
+ * A client's end of a connection: calls out, answers in. Knows one server and nothing of fail-over (client/endpoints.ts).
+ * Calls made in one turn leave in one frame. Every queue has a bound, and every call ends: by its answer, its deadline,
+ * its signal or the connection's end, with an outcome that says whether its bytes were ever handed over.
+ */
+import { type ErrorCode, StoreError } from "../base/errors.ts";
+import type { ClusterId, MemberId } from "../base/ids.ts";
+import type { Clock, Timer } from "../platform/clock.ts";
+import type { Logger } from "../platform/log.ts";
+import type { CallOptions, Channel } from "../protocol/channel.ts";
+import {
+  decodeError,
+  decodeResponse,
+  decodeServerHello,
+  encodeClientHello,
+  encodeRequest,
+  type ServerHello,
+} from "../protocol/codec.ts";
+import type { Request } from "../protocol/requests.ts";
+import type { Response, ResultOf } from "../protocol/responses.ts";
+import {
+  ANSWER_HEADER,
+  CALL_HEADER,
+  changesNothing,
+  FRAME_BYTES,
+  FROM_CLIENT,
+  FROM_SERVER,
+  FrameWriter,
+  plainBytes,
+} from "./client-wire.ts";
+import { DeadlineTimer } from "./deadline-timer.ts";
+import { decodeFrame, MESSAGE_OVERHEAD } from "./frame.ts";
+import type { Connection } from "./network.ts";
+
+export interface ChannelOptions {
+  readonly clock: Clock;
+  readonly log: Logger;
+  /** Longest wait for the server's greeting. */
+  readonly timeoutMs: number;
+  /** Largest request in bytes; the server's own limit holds too. Default 2 MiB, as etcd's clients. */
+  readonly maxSendBytes?: number | undefined;
+  /** Calls under way at one time, and the bytes of their requests; the server's own limits hold too. */
+  readonly maxCalls?: number | undefined;
+  readonly maxCallBytes?: number | undefined;
+  /** A server that has been silent for as long is pinged. Default 1,000. */
+  readonly keepAliveTimeMs?: number | undefined;
+  /** One that stays silent for as long after that counts as lost. Default 3,000. */
+  readonly keepAliveTimeoutMs?: number | undefined;
+}
+
+/** A channel over a connection: it knows who answers. */
+export interface ClientChannel extends Channel {
+  readonly clusterId: ClusterId;
+  readonly memberId: MemberId;
+}
+
+/** The server's own error knows more than ours: it is given this much longer than the call's time. */
+const GRACE_MS = 200;
+/** Beats of the watch over a silent server in one `keepAliveTimeMs`. */
+const BEATS = 2;
+
+interface Pending {
+  readonly call: number;
+  readonly deadline: number;
+  readonly timeoutMs: number;
+  readonly changesNothing: boolean;
+  readonly size: number;
+  readonly signal: AbortSignal | undefined;
+  onAbort: (() => void) | undefined;
+  /** The request's bytes until they are handed over. */
+  body: Uint8Array | undefined;
+  readonly resolve: (response: Response) => void;
+  readonly reject: (error: StoreError) => void;
+}
+
+/**
+ * Greets the server and resolves with the channel. Rejects with `PROTOCOL_VERSION`, or `UNAVAILABLE` when the greeting
+ * fails or takes longer than `timeoutMs`; the connection is closed then. Call it in the turn that gave the connection.
+ */
+export function connectChannel(connection: Connection, options: ChannelOptions): Promise<ClientChannel> {
+  return new Promise((resolve, reject) => {
+    const fail = (error: StoreError): void => {
+      timer.cancel();
+      connection.onFrame = () => {};
+      connection.onClose = () => {};
+      connection.close(error.message.slice(0, 100));
+      reject(error);
+    };
+    const unavailable = (why: string, cause?: unknown): StoreError =>
+      new StoreError("UNAVAILABLE", { message: `quorate: ${connection.remote} ${why}`, cause });
+    const timer = options.clock.after(options.timeoutMs, () =>
+      fail(unavailable(`did not answer within ${options.timeoutMs} ms`)),
+    );
+    connection.onClose = (reason) => fail(unavailable(`closed the connection: ${reason}`));
+    connection.onFrame = (frame) => {
+      let hello: ServerHello | undefined;
+      try {
+        decodeFrame(plainBytes(frame), (message) => {
+          if (hello !== undefined || message[0] !== FROM_SERVER.hello) throw new RangeError("unexpected message");
+          hello = decodeServerHello(message, 1);
+        });
+        if (hello === undefined) throw new RangeError("an empty frame");
+      } catch (error) {
+        const why = error instanceof Error ? error.message : String(error);
+        fail(StoreError.is(error) ? error : unavailable(`does not answer as a quorate server: ${why}`, error));
+        return;
+      }
+      timer.cancel();
+      resolve(new SocketChannel(connection, hello, options));
+    };
+    const writer = new FrameWriter(64);
+    writer.plain(FROM_CLIENT.hello, encodeClientHello());
+    connection.send(writer.finish());
+  });
+}
+
+class SocketChannel implements ClientChannel {
+  readonly clusterId: ClusterId;
+  readonly memberId: MemberId;
+  readonly closed: Promise<void>;
+  readonly #connection: Connection;
+  readonly #clock: Clock;
+  readonly #log: Logger;
+  readonly #hello: ServerHello;
+  readonly #maxSendBytes: number;
+  readonly #maxCalls: number;
+  readonly #maxCallBytes: number;
+  readonly #pending = new Map<number, Pending>();
+  #queue: Pending[] = [];
+  /** Calls that ended here while the server still works on them. */
+  #cancelled: number[] = [];
+  #bytes = 0;
+  #nextCall = 1;
+  #flushing = false;
+  #lastFrameBytes = 1_024;
+  readonly #deadlines: DeadlineTimer;
+  readonly #beat: Timer;
+  #silentBeats = 0;
+  #ended: StoreError | undefined;
+  #end!: () => void;
+
+  constructor(connection: Connection, hello: ServerHello, options: ChannelOptions) {
+    this.#connection = connection;
+    this.#clock = options.clock;
+    this.#log = options.log;
+    this.#hello = hello;
+    this.clusterId = hello.clusterId;
+    this.memberId = hello.memberId;
+    const frameRoom = hello.maxMessageBytes - MESSAGE_OVERHEAD - CALL_HEADER;
+    this.#maxSendBytes = Math.min(options.maxSendBytes ?? 2 << 20, frameRoom);
+    this.#maxCalls = Math.min(options.maxCalls ?? 1 << 16, hello.maxCalls);
+    this.#maxCallBytes = Math.min(options.maxCallBytes ?? 64 << 20, hello.maxCallBytes);
+    this.closed = new Promise((resolve) => {
+      this.#end = resolve;
+    });
+    this.#deadlines = new DeadlineTimer(this.#clock, (now) => this.#expire(now));
+    const pingAfterMs = options.keepAliveTimeMs ?? 1_000;
+    const beatMs = pingAfterMs / BEATS;
+    const lostBeats = BEATS + Math.ceil((options.keepAliveTimeoutMs ?? 3_000) / beatMs);
+    this.#beat = this.#clock.every(beatMs, () => this.#watch(lostBeats));
+    connection.onFrame = (frame) => this.#onFrame(plainBytes(frame));
+    connection.onClose = (reason) => this.#finish("CONNECTION_LOST", `the connection was lost: ${reason}`);
+  }
+
+  call<Q extends Request>(request: Q, options: CallOptions): Promise<Response<ResultOf<Q>>> {
+    return new Promise<Response>((resolve, reject) => {
+      const { signal } = options;
+      if (this.#ended !== undefined) throw this.#ended;
+      if (signal?.aborted === true) throw new StoreError("CANCELLED", { cause: signal.reason });
+      const body = encodeRequest(request);
+      if (body.length > this.#maxSendBytes) throw new StoreError("REQUEST_TOO_LARGE");
+      if (this.#pending.size >= this.#maxCalls || this.#bytes + body.length > this.#maxCallBytes) {
+        throw new StoreError("TOO_MANY_REQUESTS");
+      }
+      const pending: Pending = {
+        call: this.#callNumber(),
+        deadline: this.#clock.now() + options.timeoutMs + GRACE_MS,
+        timeoutMs: options.timeoutMs,
+        changesNothing: changesNothing(request),
+        size: body.length,
+        signal,
+        onAbort: undefined,
+        body,
+        resolve,
+        reject,
+      };
+      if (signal !== undefined) {
+        pending.onAbort = () => this.#abort(pending);
+        signal.addEventListener("abort", pending.onAbort, { once: true });
+      }
+      this.#pending.set(pending.call, pending);
+      this.#bytes += pending.size;
+      this.#queue.push(pending);
+      this.#deadlines.arm(pending.deadline);
+      this.#flushSoon();
+    }) as Promise<Response<ResultOf<Q>>>;
+  }
+
+  /** Calls under way end as `CANCELLED`: unknown for writes that were handed over. */
+  close(): void {
+    this.#finish("CANCELLED", "the client is closed");
+    this.#connection.close("the client is closed");
+  }
+
+  #callNumber(): number {
+    do this.#nextCall = (this.#nextCall + 1) >>> 0;
+    while (this.#pending.has(this.#nextCall));
+    return this.#nextCall;
+  }
+
+  #flushSoon(): void {
+    if (this.#flushing) return;
+    this.#flushing = true;
+    this.#clock.defer(() => this.#flush());
+  }
+
+  #flush(): void {
+    this.#flushing = false;
+    if (this.#ended !== undefined) return;
+    const queue = this.#queue;
+    const cancelled = this.#cancelled;
+    this.#queue = [];
+    this.#cancelled = [];
+    let writer = new FrameWriter(this.#lastFrameBytes);
+    for (const call of cancelled) writer.cancel(call);
+    for (const pending of queue) {
+      // Whoever gave up before the bytes left was told "rejected": they must not leave any more.
+      if (pending.body === undefined) continue;
+      const length = MESSAGE_OVERHEAD + CALL_HEADER + pending.body.length;
+      if (writer.length > 0 && writer.length + length > this.#frameBytes) writer = this.#send(writer);
+      writer.call(pending.call, pending.timeoutMs, pending.signal !== undefined, pending.body);
+      pending.body = undefined;
+    }
+    if (writer.length > 0) this.#send(writer);
+  }
+
+  get #frameBytes(): number {
+    return Math.min(FRAME_BYTES, this.#hello.maxMessageBytes);
+  }
+
+  /** The next writer: as large as this frame became, for loads come in waves of equal size. */
+  #send(writer: FrameWriter): FrameWriter {
+    this.#lastFrameBytes = Math.min(FRAME_BYTES, Math.max(1_024, writer.length));
+    this.#connection.send(writer.finish());
+    return new FrameWriter(this.#lastFrameBytes);
+  }
+
+  #onFrame(frame: Uint8Array): void {
+    this.#silentBeats = 0;
+    try {
+      decodeFrame(frame, (message) => this.#onMessage(message));
+    } catch (error) {
+      const why = error instanceof Error ? error.message : String(error);
+      this.#log.warn({ remote: this.#connection.remote, error: why }, "malformed answer");
+      this.#finish("CONNECTION_LOST", `the server sent a malformed answer: ${why}`);
+      this.#connection.close(`malformed answer: ${why}`.slice(0, 100));
+    }
+  }
+
+  #onMessage(message: Uint8Array): void {
+    const type = message[0];
+    if (type === FROM_SERVER.pong) return;
+    if ((type !== FROM_SERVER.answer && type !== FROM_SERVER.error) || message.length < ANSWER_HEADER) {
+      throw new RangeError("unknown message");
+    }
+    const call = message[1]! * 0x100_0000 + ((message[2]! << 16) | (message[3]! << 8) | message[4]!);
+    const pending = this.#pending.get(call);
+    // Answers to calls that ended here meanwhile come late: nobody waits for them.
+    if (pending === undefined) return;
+    if (type === FROM_SERVER.answer) {
+      const response = decodeResponse(message, this.#hello, ANSWER_HEADER);
+      this.#forget(pending);
+      pending.resolve(response);
+    } else {
+      const error = decodeError(message, ANSWER_HEADER);
+      this.#forget(pending);
+      pending.reject(error);
+    }
+  }
+
+  #abort(pending: Pending): void {
+    this.#giveUp(pending, "CANCELLED", { cause: pending.signal?.reason });
+  }
+
+  #expire(now: number): number | undefined {
+    let next: number | undefined;
+    for (const pending of this.#pending.values()) {
+      if (pending.deadline <= now) this.#giveUp(pending, "TIMEOUT", {});
+      else if (next === undefined || pending.deadline < next) next = pending.deadline;
+    }
+    return next;
+  }
+
+  #giveUp(pending: Pending, code: ErrorCode, more: ErrorOptions): void {
+    const outcome = pending.body !== undefined || pending.changesNothing ? "rejected" : "unknown";
+    if (pending.body === undefined && pending.signal !== undefined) {
+      this.#cancelled.push(pending.call);
+      this.#flushSoon();
+    }
+    this.#forget(pending);
+    pending.reject(new StoreError(code, { ...more, outcome }));
+  }
+
+  #forget(pending: Pending): void {
+    this.#pending.delete(pending.call);
+    this.#bytes -= pending.size;
+    pending.body = undefined;
+    if (pending.onAbort !== undefined) pending.signal?.removeEventListener("abort", pending.onAbort);
+  }
+
+  /**
+   * Counts beats, not time: after a stall of this process what the server sent in between is read before the next beat.
+   */
+  #watch(lostBeats: number): void {
+    this.#silentBeats += 1;
+    if (this.#silentBeats >= lostBeats) {
+      this.#finish("CONNECTION_LOST", "the connection was lost: the server is silent");
+      this.#connection.close("the server is silent");
+    } else if (this.#silentBeats >= BEATS) {
+      const writer = new FrameWriter(16);
+      writer.plain(FROM_CLIENT.ping);
+      this.#connection.send(writer.finish());
+    }
+  }
+
+  #finish(code: "CONNECTION_LOST" | "CANCELLED", why: string): void {
+    if (this.#ended !== undefined) return;
+    const message = `quorate: ${why}`;
+    this.#ended = new StoreError(code, { message });
+    this.#beat.cancel();
+    this.#deadlines.stop();
+    this.#queue = [];
+    this.#connection.onFrame = () => {};
+    for (const pending of [...this.#pending.values()]) {
+      const outcome = pending.body !== undefined || pending.changesNothing ? "rejected" : "unknown";
+      this.#forget(pending);
+      pending.reject(new StoreError(code, { outcome, message }));
+    }
+    this.#end();
+  }
+}

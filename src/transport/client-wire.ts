@@ -1,0 +1,120 @@
+/**
+ * What clients and servers say to each other, frame by frame: many messages in one frame (frame.ts), each with its type
+ * in the first byte. `client-channel.ts` and `client-listener.ts` are the two ends.
+ *
+ *    client                                      server
+ *    hello   1 | version                    ->
+ *                                           <-   hello   1 | version, ids, limits
+ *    call    2 | call 4 | ms 4 | flags 1 | request
+ *                                           <-   answer  2 | call 4 | response
+ *                                           <-   error   3 | call 4 | error
+ *    cancel  3 | call 4                     ->
+ *    ping    4                              ->
+ *                                           <-   pong    4
+ *
+ * Call numbers are the client's, unique among its calls under way. A call whose flag says so may be cancelled.
+ */
+import { viewOf } from "../base/bytes.ts";
+import type { Request, RequestOp } from "../protocol/requests.ts";
+import { MESSAGE_OVERHEAD } from "./frame.ts";
+
+export const FROM_CLIENT = { hello: 1, call: 2, cancel: 3, ping: 4 } as const;
+export const FROM_SERVER = { hello: 1, answer: 2, error: 3, pong: 4 } as const;
+
+/** Bytes before a call's request, and before an answer's response or an error. */
+export const CALL_HEADER = 10;
+export const ANSWER_HEADER = 5;
+export const CANCELLABLE = 1;
+
+/** Frames are cut about here: long enough to be cheap, short enough that the other side starts early. */
+export const FRAME_BYTES = 256 << 10;
+
+/** Longest time that a call can be given: what 4 bytes hold. */
+const MS_MAX = 0xffff_ffff;
+
+/** Lays messages into frames with one copy of each. */
+export class FrameWriter {
+  #bytes: Uint8Array;
+  #view: DataView;
+  #at = 0;
+
+  constructor(capacity: number) {
+    this.#bytes = new Uint8Array(capacity);
+    this.#view = viewOf(this.#bytes);
+  }
+
+  get length(): number {
+    return this.#at;
+  }
+
+  call(call: number, timeoutMs: number, cancellable: boolean, request: Uint8Array): void {
+    const at = this.#message(FROM_CLIENT.call, CALL_HEADER + request.length);
+    this.#view.setUint32(at, call);
+    this.#view.setUint32(at + 4, Math.min(MS_MAX, Math.max(0, Math.ceil(timeoutMs))));
+    this.#bytes[at + 8] = cancellable ? CANCELLABLE : 0;
+    this.#bytes.set(request, at + 9);
+  }
+
+  answer(type: typeof FROM_SERVER.answer | typeof FROM_SERVER.error, call: number, body: Uint8Array): void {
+    const at = this.#message(type, ANSWER_HEADER + body.length);
+    this.#view.setUint32(at, call);
+    this.#bytes.set(body, at + 4);
+  }
+
+  cancel(call: number): void {
+    const at = this.#message(FROM_CLIENT.cancel, 5);
+    this.#view.setUint32(at, call);
+  }
+
+  /** A hello, a ping or a pong. */
+  plain(type: number, body?: Uint8Array): void {
+    const at = this.#message(type, 1 + (body?.length ?? 0));
+    if (body !== undefined) this.#bytes.set(body, at);
+  }
+
+  finish(): Uint8Array {
+    return this.#bytes.subarray(0, this.#at);
+  }
+
+  /** Writes length and type; the rest begins at the place it returns. */
+  #message(type: number, length: number): number {
+    const needed = this.#at + MESSAGE_OVERHEAD + length;
+    if (needed > this.#bytes.length) this.#grow(needed);
+    this.#view.setUint32(this.#at, length);
+    this.#bytes[this.#at + MESSAGE_OVERHEAD] = type;
+    const body = this.#at + MESSAGE_OVERHEAD + 1;
+    this.#at = needed;
+    return body;
+  }
+
+  #grow(needed: number): void {
+    const bytes = new Uint8Array(Math.max(needed, 2 * this.#bytes.length));
+    bytes.set(this.#bytes.subarray(0, this.#at));
+    this.#bytes = bytes;
+    this.#view = viewOf(bytes);
+  }
+}
+
+/** A frame as plain bytes, so that what is cut out of it is plain too, whatever the socket handed over. */
+export function plainBytes(frame: Uint8Array): Uint8Array {
+  return frame.constructor === Uint8Array ? frame : new Uint8Array(frame.buffer, frame.byteOffset, frame.byteLength);
+}
+
+/** Asking changes nothing, so an attempt whose answer is lost did not happen in any way that matters. */
+export function changesNothing(request: Request): boolean {
+  switch (request.kind) {
+    case "range":
+    case "memberList":
+    case "status":
+    case "hashKv":
+      return true;
+    case "txn":
+      return request.success.every(isRange) && request.failure.every(isRange);
+    default:
+      return false;
+  }
+}
+
+function isRange(op: RequestOp): boolean {
+  return op.kind === "range";
+}

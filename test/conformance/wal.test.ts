@@ -1,0 +1,4 @@
+import { DISKS } from "../support/disks.ts";
+import { walSuite } from "./wal.ts";
+
+for (const [name, create] of DISKS) walSuite(name, create);
