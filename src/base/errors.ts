@@ -99,7 +99,9 @@ export const FAILURES = {
   DISK_FAILED: { status: "UNAVAILABLE", message: "quorate: a write to disk failed" },
   DISK_FULL: { status: "UNAVAILABLE", message: "quorate: the disk is full" },
   INTERNAL: { status: "INTERNAL", message: "quorate: an invariant was broken" },
-} as const satisfies Record<string, Failure>;
+  LEASE_EXISTS: { status: "FAILED_PRECONDITION", message: "etcdserver: lease already exists" },
+  LEASE_TTL_TOO_LARGE: { status: "OUT_OF_RANGE", message: "etcdserver: too large lease TTL" },
+} as const;
 
 export type ErrorCode = keyof typeof FAILURES;
 
@@ -132,7 +134,8 @@ export class StoreError extends Error {
 
   /** etcd's gRPC status for this error. */
   get status(): Status {
-    return FAILURES[this.code].status;
+    const failure: Failure = FAILURES[this.code];
+    return failure.status;
   }
 
   static is(error: unknown, code?: ErrorCode): error is StoreError {

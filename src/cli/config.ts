@@ -1,6 +1,5 @@
 /**
- * `cluster.config.json`: its schema, from which the types and the published JSON schema come, and the rule by which
- * flags, environment, file and defaults meet. Other files ask for settings; only this one knows where each came from.
+ * `cluster.config.json`: its shape, the schema that the published JSON schema comes from, and the rule by which flags, environment, file and defaults meet. Other files ask for settings; only this one knows where each came from.
  */
 import { readFileSync } from "node:fs";
 import { basename, dirname, isAbsolute, join, resolve } from "node:path";
@@ -13,7 +12,7 @@ import { fail } from "./exit.ts";
 const NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
 const WS_URL = /^ws:\/\/(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+):[0-9]{1,5}$/;
 
-const count = (what: string) =>
+const count = (what: string): v.GenericSchema<unknown, number> =>
   v.pipe(
     v.number(`must be a number (${what})`),
     v.integer(`must be a whole number (${what})`),
@@ -53,7 +52,40 @@ const shared = {
 export const LOG_LEVELS = ["debug", "info", "warn", "error", "silent"] as const;
 export type LogLevel = (typeof LOG_LEVELS)[number];
 
-export const ClusterConfigSchema = v.pipe(
+/** A member of `cluster.config.json`. */
+export interface MemberConfig {
+  readonly name: string;
+  readonly clientUrl: string;
+  readonly peerUrl: string;
+  readonly dir?: string | undefined;
+}
+
+/** The numbers of `ServerOptions` that the file, the environment and flags may set. */
+export type SharedNumber =
+  | "tickMs"
+  | "heartbeatMs"
+  | "electionTimeoutMs"
+  | "maxRequestBytes"
+  | "maxTxnOps"
+  | "flushIntervalMs"
+  | "flushBytes"
+  | "trailingEntries"
+  | "trailingBytes"
+  | "maxPendingProposals"
+  | "maxPendingBytes";
+
+/** `cluster.config.json`. The compiler holds the schema below to it. */
+export interface ClusterConfig extends Readonly<Partial<Record<SharedNumber, number | undefined>>> {
+  readonly $schema?: string | undefined;
+  readonly token?: string | undefined;
+  readonly dir?: string | undefined;
+  readonly members: readonly MemberConfig[];
+  readonly secretFile?: string | undefined;
+  readonly allowedOrigins?: readonly string[] | undefined;
+  readonly logLevel?: LogLevel | undefined;
+}
+
+export const ClusterConfigSchema: v.GenericSchema<unknown, ClusterConfig> = v.pipe(
   v.strictObject({
     $schema: v.optional(v.pipe(v.string("must be text"), v.description("Where editors find this schema."))),
     token: v.optional(
@@ -84,12 +116,7 @@ export const ClusterConfigSchema = v.pipe(
   v.title("quorate cluster configuration"),
 );
 
-export type ClusterConfig = v.InferOutput<typeof ClusterConfigSchema>;
-export type MemberConfig = ClusterConfig["members"][number];
-
-/** The numbers of `ServerOptions` that the file, the environment and flags may set. */
-export const SHARED_NUMBERS = Object.keys(shared) as (keyof typeof shared)[];
-export type SharedNumber = keyof typeof shared;
+export const SHARED_NUMBERS: readonly SharedNumber[] = Object.keys(shared) as SharedNumber[];
 
 export const DEFAULT_DIR = "quorate-data";
 export const DEFAULT_TOKEN = "quorate-cluster";

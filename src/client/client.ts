@@ -2,6 +2,7 @@
  * The client: one interface over sockets and within the process. Here a call finds its way: to a member, to another when
  * that one fails, until it is answered or its time is up. The outcome of its error speaks of the whole call.
  */
+import { deferred } from "../base/deferred.ts";
 import { StoreError } from "../base/errors.ts";
 import type { MemberId } from "../base/ids.ts";
 import type { Clock } from "../platform/clock.ts";
@@ -306,8 +307,14 @@ export class Client implements AsyncDisposable {
     }
   }
 
-  #pause(request: Request, ms: number, deadline: number, signal: AbortSignal | undefined): Promise<void> {
-    return this.#within(request, new Promise((resolve) => this.#clock.after(ms, () => resolve())), deadline, signal);
+  async #pause(request: Request, ms: number, deadline: number, signal: AbortSignal | undefined): Promise<void> {
+    const over = deferred<void>();
+    const timer = this.#clock.after(ms, over.resolve);
+    try {
+      await this.#within(request, over.promise, deadline, signal);
+    } finally {
+      timer.cancel();
+    }
   }
 
   /** Waits for it, but no longer than the call may take. While it waits nothing of the call is under way. */

@@ -70,10 +70,7 @@ export const op = {
   },
 };
 
-const RESULTS = { "=": "equal", "!=": "notEqual", ">": "greater", "<": "less" } as const satisfies Record<
-  string,
-  CompareResult
->;
+const RESULTS = { "=": "equal", "!=": "notEqual", ">": "greater", "<": "less" } as const;
 export type CompareOperator = keyof typeof RESULTS;
 
 function left(key: string | Uint8Array, operator: CompareOperator, range: RangeSelection) {

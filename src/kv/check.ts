@@ -3,17 +3,19 @@
  * section 2). Throws `StoreError` with outcome "rejected". Nothing here looks at the state.
  */
 import { toByteString } from "../base/bytes.ts";
-import { type ErrorCode, StoreError } from "../base/errors.ts";
+import { StoreError } from "../base/errors.ts";
 import type {
   CompactRequest,
   Compare,
   DeleteRangeRequest,
+  HashKvRequest,
   PutRequest,
   RangeRequest,
   RequestOp,
   TxnRequest,
 } from "../protocol/requests.ts";
 import { spanOf } from "./range.ts";
+import { TOP } from "./sorted-map.ts";
 
 const SORT_ORDERS: readonly unknown[] = [undefined, "none", "ascend", "descend"];
 const SORT_TARGETS: readonly unknown[] = [undefined, "key", "version", "create", "mod", "value"];
@@ -39,9 +41,9 @@ export function checkRange(request: RangeRequest): void {
 export function checkPut(request: PutRequest): void {
   requireKey(request.key);
   if (!(request.value instanceof Uint8Array)) throw malformed("value");
+  leaseOrNone(request.lease);
   if (request.ignoreValue && request.value.length > 0) throw new StoreError("VALUE_PROVIDED");
   if (request.ignoreLease && (request.lease ?? 0n) !== 0n) throw new StoreError("LEASE_PROVIDED");
-  leaseOrNone(request.lease);
 }
 
 export function checkDeleteRange(request: DeleteRangeRequest): void {
@@ -52,6 +54,11 @@ export function checkDeleteRange(request: DeleteRangeRequest): void {
 /** etcd checks nothing here: whether the revision can be compacted is decided at apply. */
 export function checkCompact(request: CompactRequest): void {
   integer(request.revision, "revision");
+}
+
+/** As with a compaction, the state decides which revisions can be hashed. */
+export function checkHashKv(request: HashKvRequest): void {
+  integerOrNone(request.revision, "revision");
 }
 
 export function checkTxn(request: TxnRequest, maxOps: number): void {
@@ -93,6 +100,7 @@ function checkOp(op: RequestOp, maxOps: number, depth: number): void {
 }
 
 function checkCompare(compare: Compare): void {
+  if (!compare) throw malformed("compare");
   requireKey(compare.key);
   bytesOrNone(compare.rangeEnd, "range end");
   if (!COMPARE_RESULTS.includes(compare.result)) throw malformed("compare result");
@@ -121,52 +129,76 @@ function checkCompare(compare: Compare): void {
 // --- one key, one change: the duplicate-key rule ---
 
 interface Writes {
-  readonly puts: ReadonlySet<string>;
+  readonly puts: Set<string>;
   readonly deletes: Intervals;
 }
 
 /**
  * etcd's algorithm, with its holes, because a transaction that etcd takes must be taken here (etcd-semantics 2.5): a
  * nested put followed by a *later sibling's* delete of the same key passes; a delete "to the end" conflicts with nothing.
+ * Sets merge the smaller into the larger, for a request may nest as deep as its allowance of operations lets it.
  */
 function checkDuplicates(ops: readonly RequestOp[]): Writes {
-  const deletes = new Intervals();
+  let deletes = new Intervals();
   for (const op of ops) {
     if (op.kind !== "deleteRange") continue;
     const { single, low, high } = spanOf(op.key, op.rangeEnd);
-    const isToTheEnd = op.rangeEnd?.length === 1 && op.rangeEnd[0] === 0;
-    if (!isToTheEnd) deletes.add(low, single ? low + "\0" : high);
+    if (high !== TOP) deletes.add(low, single ? low + "\0" : high);
   }
-  const puts = new Set<string>();
+  let puts = new Set<string>();
   for (const op of ops) {
     if (op.kind !== "txn") continue;
     const success = checkDuplicates(op.success);
     const failure = checkDuplicates(op.failure);
-    for (const key of success.puts) {
-      if (puts.has(key) || deletes.has(key)) throw new StoreError("DUPLICATE_KEY");
-      puts.add(key);
-    }
-    for (const key of failure.puts) {
-      // Only one of the two branches will run.
-      if ((puts.has(key) && !success.puts.has(key)) || deletes.has(key)) throw new StoreError("DUPLICATE_KEY");
-      puts.add(key);
-    }
-    deletes.addAll(success.deletes);
-    deletes.addAll(failure.deletes);
+    // Only one of the two branches will run: they do not conflict with each other.
+    const nested = union(success.puts, failure.puts);
+    if (overlap(puts, nested)) throw new StoreError("DUPLICATE_KEY");
+    if (!deletes.isEmpty) for (const key of nested) refuseDeleted(deletes, key);
+    puts = union(puts, nested);
+    deletes = Intervals.union(deletes, Intervals.union(success.deletes, failure.deletes));
   }
   for (const op of ops) {
     if (op.kind !== "put") continue;
     const key = toByteString(op.key);
-    if (puts.has(key) || deletes.has(key)) throw new StoreError("DUPLICATE_KEY");
+    if (puts.has(key)) throw new StoreError("DUPLICATE_KEY");
+    refuseDeleted(deletes, key);
     puts.add(key);
   }
   return { puts, deletes };
+}
+
+function refuseDeleted(deletes: Intervals, key: string): void {
+  if (deletes.has(key)) throw new StoreError("DUPLICATE_KEY");
+}
+
+/** Uses up both sets. */
+function union(a: Set<string>, b: Set<string>): Set<string> {
+  if (a.size < b.size) return union(b, a);
+  for (const key of b) a.add(key);
+  return a;
+}
+
+function overlap(a: ReadonlySet<string>, b: ReadonlySet<string>): boolean {
+  if (a.size > b.size) return overlap(b, a);
+  for (const key of a) if (b.has(key)) return true;
+  return false;
 }
 
 /** A set of keys as disjoint half-open intervals in order: a large transaction must not cost the square of its size. */
 class Intervals {
   readonly #lows: string[] = [];
   readonly #highs: string[] = [];
+
+  /** Uses up both. */
+  static union(a: Intervals, b: Intervals): Intervals {
+    if (a.#lows.length < b.#lows.length) return Intervals.union(b, a);
+    for (let i = 0; i < b.#lows.length; i++) a.add(b.#lows[i]!, b.#highs[i]!);
+    return a;
+  }
+
+  get isEmpty(): boolean {
+    return this.#lows.length === 0;
+  }
 
   add(low: string, high: string): void {
     if (high <= low) return;
@@ -177,10 +209,6 @@ class Intervals {
     const mergedHigh = start < end && this.#highs[end - 1]! > high ? this.#highs[end - 1]! : high;
     this.#lows.splice(start, end - start, mergedLow);
     this.#highs.splice(start, end - start, mergedHigh);
-  }
-
-  addAll(other: Intervals): void {
-    for (let i = 0; i < other.#lows.length; i++) this.add(other.#lows[i]!, other.#highs[i]!);
   }
 
   has(key: string): boolean {
@@ -204,8 +232,7 @@ function firstIndex(items: readonly string[], passes: (item: string) => boolean)
 // --- what types promise and callers without types break ---
 
 function malformed(what: string): StoreError {
-  const code: ErrorCode = "INVALID_REQUEST";
-  return new StoreError(code, { message: `quorate: the request is malformed: ${what}` });
+  return new StoreError("INVALID_REQUEST", { message: `quorate: the request is malformed: ${what}` });
 }
 
 function requireKey(key: Uint8Array): void {

@@ -10,8 +10,9 @@ import type { KeyValue } from "../protocol/key-value.ts";
 import type { Compare, PutRequest, RequestOp, TxnRequest } from "../protocol/requests.ts";
 import type { DeleteRangeResult, OpResult, TxnResult } from "../protocol/responses.ts";
 import type { KeyIndex } from "./key-index.ts";
-import { type Span, spanOf } from "./range.ts";
+import { spanOf } from "./range.ts";
 import type { Budget, Slices } from "./slices.ts";
+import { TOP } from "./sorted-map.ts";
 import type { Store } from "./store.ts";
 
 /** Every operation of both branches is a range itself: such a transaction is not replicated. */
@@ -52,7 +53,7 @@ export function* runTxn(
   const at = mode.kind === "write" ? store.revision : mode.at;
   const path: boolean[] = [];
   yield* choosePath(store, txn, at, path, budget);
-  yield* precheck(store, txn, { path, at: 0 }, at, [], leaseExists, budget);
+  yield* precheck(store, txn, { path, at: 0 }, at, { from: undefined }, leaseExists, budget);
   return yield* execute(store, txn, { path, at: 0 }, mode, budget, true);
 }
 
@@ -147,13 +148,18 @@ function satisfied(compare: Compare, sign: number): boolean {
   }
 }
 
+/** From which key on an operation before deletes everything; `undefined` = none does. */
+interface DeletedToTheEnd {
+  from: string | undefined;
+}
+
 /** Checks the operations on the path, in order, against the state before the transaction. */
 function* precheck(
   store: Store,
   txn: TxnRequest,
   path: Path,
   at: Revision,
-  deleted: Span[],
+  deleted: DeletedToTheEnd,
   leaseExists: LeaseExists,
   budget: Budget,
 ): Slices<void> {
@@ -171,23 +177,21 @@ function* precheck(
       }
       case "put":
         precheckPut(store, op, at, leaseExists);
-        // "Delete from k to the end", then "put k, keep its value", evades the duplicate check. etcd stops with a panic;
-        // here the key is not found, as the put itself would not find it.
-        if ((op.ignoreValue || op.ignoreLease) && deleted.some((span) => covers(span, toByteString(op.key)))) {
+        // "Delete from k to the end", then "put k, keep its value", is the one way past the duplicate check to a put that
+        // needs what is gone. etcd stops with a panic; here the key is not found, as the put itself would not find it.
+        if ((op.ignoreValue || op.ignoreLease) && deleted.from !== undefined && deleted.from <= toByteString(op.key)) {
           throw new StoreError("KEY_NOT_FOUND");
         }
         break;
-      case "deleteRange":
-        deleted.push(spanOf(op.key, op.rangeEnd));
+      case "deleteRange": {
+        const { low, high } = spanOf(op.key, op.rangeEnd);
+        if (high === TOP && (deleted.from === undefined || low < deleted.from)) deleted.from = low;
         break;
+      }
       case "txn":
         yield* precheck(store, op, path, at, deleted, leaseExists, budget);
     }
   }
-}
-
-function covers(span: Span, key: string): boolean {
-  return span.single ? key === span.low : key >= span.low && key < span.high;
 }
 
 function* execute(

@@ -25,7 +25,8 @@ export function endpointUrl(endpoint: string): string {
 
 /** A client of a running cluster. Connects lazily; close it when done (`await using`). */
 export async function connect(options: ConnectOptions = {}): Promise<Client> {
-  const clock = new NodeClock();
+  // A call that waits for its next attempt has no socket that would keep the process alive meanwhile.
+  const clock = new NodeClock({ keepAlive: true });
   const random = new NodeRandom();
   const network = new WebSocketNetwork();
   return Client.open({
@@ -36,7 +37,7 @@ export async function connect(options: ConnectOptions = {}): Promise<Client> {
     ...(options.dialTimeoutMs === undefined ? {} : { dialTimeoutMs: options.dialTimeoutMs }),
     dial: async (endpoint, timeoutMs) => {
       const connection = await network.dial(endpointUrl(endpoint), { maxFrameBytes: 1 << 30, timeoutMs });
-      return connectChannel(connection, { clock, log: silent, timeoutMs });
+      return connectChannel(connection, { clock, log: silent, timeoutMs, maxSendBytes: options.maxSendBytes });
     },
   });
 }

@@ -44,7 +44,11 @@ async function joinCluster(options: NodeOptions): Promise<Bootstrap> {
     throw new StoreError("BAD_CONFIG", { message: "quorate: a joining member needs a peer address (listenPeerUrl)" });
   }
   await using client = await connect({ endpoints: join!.endpoints });
-  const { members, header } = await client.members.list({ linearizable: true });
+  // Not linearizable at first: a cluster of one that was just grown has no quorum before this member runs.
+  let { members, header } = await client.members.list({ linearizable: false });
+  if (!members.some(({ peerUrls }) => peerUrls.includes(listenPeerUrl))) {
+    ({ members, header } = await client.members.list({ linearizable: true }));
+  }
   const mine = members.find(({ peerUrls }) => peerUrls.includes(listenPeerUrl));
   if (mine === undefined) {
     throw new StoreError("BAD_CONFIG", {

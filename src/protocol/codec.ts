@@ -38,8 +38,20 @@ import type {
 /** What client and server must agree on. A change that an older side could misread takes a new number. */
 export const PROTOCOL_VERSION = 1;
 
+interface WireNumbers {
+  readonly request: Readonly<Record<Request["kind"], number>>;
+  readonly result: Readonly<Record<Result["kind"], number>>;
+  readonly sortOrder: Readonly<Record<SortOrder, number>>;
+  readonly sortTarget: Readonly<Record<SortTarget, number>>;
+  readonly compareResult: Readonly<Record<CompareResult, number>>;
+  readonly compareTarget: Readonly<Record<Compare["target"], number>>;
+  readonly outcome: Readonly<Record<Outcome, number>>;
+  readonly rangeFlag: Readonly<Record<"serializable" | "keysOnly" | "countOnly", number>>;
+  readonly putFlag: Readonly<Record<"prevKv" | "ignoreValue" | "ignoreLease", number>>;
+}
+
 /** Every number that stands for a word on the wire, but for error codes: those follow the order of `FAILURES`, from 1. */
-export const WIRE = {
+export const WIRE: WireNumbers = {
   request: {
     range: 1,
     put: 2,
@@ -63,16 +75,6 @@ export const WIRE = {
   outcome: { rejected: 0, unknown: 1, applied: 2 },
   rangeFlag: { serializable: 1, keysOnly: 2, countOnly: 4 },
   putFlag: { prevKv: 1, ignoreValue: 2, ignoreLease: 4 },
-} as const satisfies {
-  readonly request: Readonly<Record<Request["kind"], number>>;
-  readonly result: Readonly<Record<Result["kind"], number>>;
-  readonly sortOrder: Readonly<Record<SortOrder, number>>;
-  readonly sortTarget: Readonly<Record<SortTarget, number>>;
-  readonly compareResult: Readonly<Record<CompareResult, number>>;
-  readonly compareTarget: Readonly<Record<Compare["target"], number>>;
-  readonly outcome: Readonly<Record<Outcome, number>>;
-  readonly rangeFlag: Readonly<Record<"serializable" | "keysOnly" | "countOnly", number>>;
-  readonly putFlag: Readonly<Record<"prevKv" | "ignoreValue" | "ignoreLease", number>>;
 };
 
 const ERROR_CODES = Object.keys(FAILURES) as readonly ErrorCode[];

@@ -65,9 +65,9 @@ export const DEFAULTS = {
   maxRequestBytes: 1_572_864,
   maxTxnOps: 128,
   flushIntervalMs: 1_000,
-  flushBytes: 8 << 20,
+  flushBytes: 8_388_608,
   trailingEntries: 5_000,
-  trailingBytes: 16 << 20,
+  trailingBytes: 16_777_216,
   maxPendingProposals: 50_000,
-  maxPendingBytes: 128 << 20,
+  maxPendingBytes: 134_217_728,
 } as const;

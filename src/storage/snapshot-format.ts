@@ -12,7 +12,7 @@ import { asDamage, stateCorrupt, tooNew } from "./damage.ts";
 import { openRecord } from "./state-record.ts";
 
 const CHUNK_VERSION = 1;
-export const CHUNK_BYTES = 64 << 10;
+export const CHUNK_BYTES: number = 64 << 10;
 const HEAD_BYTES = 24;
 const KIND = { data: 0, end: 1 } as const;
 

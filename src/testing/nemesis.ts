@@ -60,7 +60,7 @@ export interface NemesisOptions {
 
 export class Nemesis {
   readonly kinds: readonly FaultKind[];
-  readonly counts = new Map<FaultKind, number>();
+  readonly counts: Map<FaultKind, number> = new Map();
   readonly #options: NemesisOptions;
   #stopping = false;
   #running: Promise<void>[] = [];

@@ -66,6 +66,8 @@ interface Limits {
 }
 
 const BEAT_MS = 500;
+/** A stranger says hello and waits: nothing larger is taken in before that. */
+const GREETING_BYTES_MAX = 4_096;
 
 export class ClientListener {
   readonly #o: ClientListenerOptions;
@@ -99,6 +101,7 @@ export class ClientListener {
     const listener = await network.listen({
       url,
       maxFrameBytes,
+      untrustedBytes: GREETING_BYTES_MAX,
       allowedOrigins,
       onConnection: (connection) => this.#onConnection(connection),
       ...(onHttp === undefined ? {} : { onHttp }),
@@ -228,6 +231,7 @@ class Session {
 
   #greet(message: Uint8Array): void {
     const version = decodeClientHello(message, 1);
+    this.#connection.trust?.();
     const { maxMessageBytes, maxCalls, maxCallBytes } = this.#limits;
     this.#write().plain(
       FROM_SERVER.hello,

@@ -27,7 +27,7 @@ export const ANSWER_HEADER = 5;
 export const CANCELLABLE = 1;
 
 /** Frames are cut about here: long enough to be cheap, short enough that the other side starts early. */
-export const FRAME_BYTES = 256 << 10;
+export const FRAME_BYTES: number = 256 << 10;
 
 /** Longest time that a call can be given: what 4 bytes hold. */
 const MS_MAX = 0xffff_ffff;

@@ -2,12 +2,13 @@
  * The members of one cluster, connected with each other: who dials, who is trusted, what waits and what is refused.
  * Knows nothing of what the messages mean. Messages that are sent together leave in one frame for each peer, at `flush`.
  */
-import { viewOf } from "../base/bytes.ts";
+import { readCounter, viewOf, writeCounter } from "../base/bytes.ts";
 import { StoreError } from "../base/errors.ts";
 import { formatId, type MemberId } from "../base/ids.ts";
 import type { Clock, Timer } from "../platform/clock.ts";
 import type { Logger } from "../platform/log.ts";
 import type { Random } from "../platform/random.ts";
+import { Arrivals } from "./arrivals.ts";
 import { decodeFrame, encodeFrame, MESSAGE_OVERHEAD } from "./frame.ts";
 import {
   HANDSHAKE_BYTES_MAX,
@@ -73,6 +74,9 @@ const REPEATED_MS = 10_000;
 
 const PING = 1;
 const PONG = 2;
+/** A frame of messages begins with its number on this connection, framed as if it were one of them. */
+const NUMBER_BYTES = 8;
+const NUMBERED = MESSAGE_OVERHEAD + NUMBER_BYTES;
 /** The mesh's own frames begin with an empty message, which nobody may send: four zero bytes, kind, time. */
 const OWN_BYTES = MESSAGE_OVERHEAD + 9;
 
@@ -84,6 +88,10 @@ interface Link {
   readonly regular: boolean;
   readonly maxFrameBytes: number;
   readonly since: number;
+  /** The next frame's number; the first message in `control`, always. */
+  readonly number: Uint8Array;
+  sent: number;
+  readonly arrivals: Arrivals;
   readonly control: Uint8Array[];
   readonly bulk: Uint8Array[];
   /** Of what is in the two queues, as framed. */
@@ -185,7 +193,7 @@ export class PeerMesh {
   }
 
   /**
-   * Queues a message; `flush` sends it. False: it was certainly not sent, because the peer is not connected, too much
+   * Queues a message; `flush` sends it, and it arrives at most once. False: it was certainly not sent, because the peer is not connected, too much
    * waits for it already, or it takes no frame as large. The bytes must not change before `flush`.
    */
   send(to: MemberId, bytes: Uint8Array, control: boolean): boolean {
@@ -193,7 +201,7 @@ export class PeerMesh {
     const link = peer?.link;
     if (peer === undefined || link === undefined || bytes.length === 0) return false;
     const size = bytes.length + MESSAGE_OVERHEAD;
-    if (size > link.maxFrameBytes) return false;
+    if (size + NUMBERED > link.maxFrameBytes) return false;
     if (link.queuedBytes + link.connection.bufferedBytes >= (control ? CONTROL_BYTES_MAX : BULK_BYTES_MAX))
       return false;
     if (link.queuedBytes === 0) this.#waiting.push(peer);
@@ -429,13 +437,17 @@ export class PeerMesh {
     this.#drop(peer, "replaced by a newer connection");
     peer.timer?.cancel();
     peer.timer = undefined;
+    const number = new Uint8Array(NUMBER_BYTES);
     const link: Link = {
       connection,
       incarnation: proven.incarnation,
       regular,
       maxFrameBytes: proven.maxFrameBytes,
       since: this.#o.clock.now(),
-      control: [],
+      number,
+      sent: 0,
+      arrivals: new Arrivals(),
+      control: [number],
       bulk: [],
       queuedBytes: 0,
       silentBeats: 0,
@@ -461,7 +473,8 @@ export class PeerMesh {
         this.#onOwn(peer, link, frame);
         return;
       }
-      decodeFrame(frame, onMessage);
+      if (!link.arrivals.isFirst(numberOf(frame))) return;
+      decodeFrame(frame.subarray(NUMBERED), onMessage);
     } catch (error) {
       // A network that repeats frames (the simulator's) may repeat the handshake's last ones.
       if (isHandshakeFrame(frame)) return;
@@ -489,24 +502,25 @@ export class PeerMesh {
 
   #flushPeer(link: Link): void {
     if (link.queuedBytes === 0) return;
-    const { connection, control, bulk, maxFrameBytes } = link;
+    const { control, bulk } = link;
     for (const message of bulk) control.push(message);
-    if (link.queuedBytes <= maxFrameBytes) connection.send(encodeFrame(control));
+    if (link.queuedBytes + NUMBERED <= link.maxFrameBytes) sendNumbered(link, control);
     else {
-      let from = 0;
-      let bytes = 0;
-      for (let i = 0; i < control.length; i++) {
-        const size = control[i]!.length + MESSAGE_OVERHEAD;
-        if (bytes + size > maxFrameBytes) {
-          connection.send(encodeFrame(control.slice(from, i)));
-          from = i;
-          bytes = 0;
+      let messages = [link.number];
+      let bytes = NUMBERED;
+      for (const message of control.slice(1)) {
+        const size = message.length + MESSAGE_OVERHEAD;
+        if (bytes + size > link.maxFrameBytes) {
+          sendNumbered(link, messages);
+          messages = [link.number];
+          bytes = NUMBERED;
         }
+        messages.push(message);
         bytes += size;
       }
-      connection.send(encodeFrame(control.slice(from)));
+      sendNumbered(link, messages);
     }
-    control.length = 0;
+    control.length = 1;
     bulk.length = 0;
     link.queuedBytes = 0;
   }
@@ -580,6 +594,18 @@ function release(connection: Connection, reason: string): void {
   connection.onFrame = () => {};
   connection.onClose = () => {};
   connection.close(reason);
+}
+
+function sendNumbered(link: Link, messages: readonly Uint8Array[]): void {
+  link.sent += 1;
+  writeCounter(viewOf(link.number), 0, link.sent);
+  link.connection.send(encodeFrame(messages));
+}
+
+function numberOf(frame: Uint8Array): number {
+  const view = viewOf(frame);
+  if (frame.length < NUMBERED || view.getUint32(0) !== NUMBER_BYTES) throw new RangeError("a frame without a number");
+  return readCounter(view, MESSAGE_OVERHEAD);
 }
 
 function ownFrame(kind: number, at: number): Uint8Array {

@@ -15,20 +15,23 @@ interface Faults {
   readonly transfer: number;
   readonly snapshots: number;
   readonly slowDisk: number;
+  readonly ambush: number;
 }
 
+/** Swarm: each seed has faults of its own, and some of them not at all. */
 function drawFaults(random: RandomSource): Faults {
-  const maybe = (most: number): number => (random() < 0.5 ? 0 : random() * most);
+  const maybe = (most: number): number => (random() < 0.3 ? 0 : random() * most);
   return {
     loss: maybe(0.2),
     duplication: maybe(0.2),
     reorder: maybe(0.8),
-    crash: maybe(0.012),
-    partition: maybe(0.012),
-    churn: maybe(0.02),
+    crash: maybe(0.02),
+    partition: maybe(0.02),
+    churn: maybe(0.03),
     transfer: maybe(0.02),
     snapshots: maybe(0.05),
-    slowDisk: maybe(0.9),
+    slowDisk: maybe(0.95),
+    ambush: maybe(0.03),
   };
 }
 
@@ -40,6 +43,8 @@ export function chaos(seed: number, steps: number): Group {
     manual: true,
     writesMax: (seed % 3) + 1,
     config: {
+      electionTicks: [4, 10][(seed >> 2) % 2]!,
+      heartbeatTicks: 1 + ((seed >> 3) % 2),
       maxMessageBytes: [64, 256, 4096][seed % 3]!,
       inflightCountMax: [1, 2, 8][(seed >> 1) % 3]!,
       inflightBytesMax: 4096,
@@ -62,6 +67,14 @@ function moment(group: Group, random: RandomSource, faults: Faults, most: number
   const { network } = group;
   const anyone = (): SimNode | undefined => pick(random, group.up);
   if (random() < faults.crash) crashOrRestart(group, random);
+  // Whatever brought it down: a group that lies still shows nothing.
+  if (random() < 0.01) {
+    const down = pick(
+      random,
+      [...group.nodes.values()].filter(({ up }) => !up),
+    );
+    if (down !== undefined) group.restart(down.id);
+  }
   if (random() < faults.partition) partition(group, random);
   if (random() < faults.churn) churn(group, random, most);
   if (random() < faults.transfer) {
@@ -76,13 +89,17 @@ function moment(group: Group, random: RandomSource, faults: Faults, most: number
       group.release(node, randomInt(random, 0, 3));
     }
   }
+  if (random() < faults.ambush) ambush(group, random, most);
   const dice = random();
-  const node = anyone();
+  // Whoever believes that it leads is where stale answers come from.
+  const leads = group.up.filter(({ raft }) => raft.status().role === "leader");
+  const node = leads.length > 0 && dice > 0.92 && random() < 0.5 ? pick(random, leads) : anyone();
   if (dice < 0.55 && network.length > 0) deliverSome(group, random, faults);
   else if (node === undefined) return;
   else if (dice < 0.7) group.tick(node.id);
   else if (dice < 0.85) {
-    if (random() >= faults.slowDisk * 0.9) group.completeWrite(node);
+    // Odd members have the slow disks.
+    if (Number(node.id) % 2 === 0 || random() >= faults.slowDisk) group.completeWrite(node);
   } else if (dice < 0.92) group.apply(node, randomInt(random, 1, 4));
   else if (dice < 0.96) group.propose(node.id);
   else if (dice < 0.98) group.read(node.id);
@@ -139,6 +156,70 @@ function partition(group: Group, random: RandomSource): void {
   }
 }
 
+/**
+ * The rest of the group goes on while `paused` stand still: their packets wait, their disks too. Chance alone would need
+ * very long runs to let a leader sleep through the term of its successor.
+ */
+function runWithout(group: Group, paused: ReadonlySet<MemberId>, rounds: number): void {
+  for (let round = 0; round < rounds; round++) {
+    const awake = group.up.filter(({ id }) => !paused.has(id));
+    for (const node of awake) group.tick(node.id);
+    for (let i = 0; i < 60; i++) {
+      const next = group.network.findIndex(({ from, to }) => !paused.has(from) && !paused.has(to));
+      if (next === -1) break;
+      group.deliver(next);
+      for (const node of awake) if (node.up && node.writing.length > 0) group.completeWrite(node);
+    }
+    for (const node of awake) if (node.up) group.apply(node, 2);
+  }
+}
+
+/** Several faults at the moment when they hurt most. */
+function ambush(group: Group, random: RandomSource, most: number): void {
+  const leader = group.leader();
+  const kind = random();
+  const rounds = randomInt(random, 1, 25);
+  if (kind < 0.3) {
+    // A leader falls asleep with entries that nobody has and reads that nobody confirmed, and wakes up in another term.
+    if (leader === undefined) return;
+    if (random() < 0.5) group.readAll(leader.id, 2);
+    for (let i = randomInt(random, 0, 5); i > 0; i--) group.propose(leader.id);
+    const paused = new Set([leader.id]);
+    if (random() < 0.3) paused.add(m(randomInt(random, 1, most)));
+    runWithout(group, paused, rounds);
+    group.propose(leader.id);
+    group.read(leader.id);
+  } else if (kind < 0.5) {
+    const paused = new Set([m(randomInt(random, 1, most)), m(randomInt(random, 1, most))]);
+    runWithout(group, paused, rounds);
+  } else if (kind < 0.65) {
+    // Power failure. Somebody is up first.
+    for (const node of group.up) if (random() < 0.8) group.crash(node.id, randomInt(random, 0, node.writing.length));
+    for (const node of group.nodes.values()) if (random() < 0.8) group.restart(node.id);
+    const first = pick(random, group.up);
+    if (first !== undefined) group.act(first.id, (raft) => raft.campaign());
+  } else if (kind < 0.8) {
+    // A leader dies with the first entries of its term, and comes back at once.
+    if (leader === undefined) return;
+    group.propose(leader.id);
+    for (let i = randomInt(random, 0, 6); i > 0 && group.network.length > 0; i--)
+      group.deliver(group.network.length - 1);
+    group.crash(leader.id, randomInt(random, 0, leader.writing.length));
+    if (random() < 0.7) group.restart(leader.id);
+    const rival = pick(random, group.up);
+    if (rival !== undefined) group.act(rival.id, (raft) => raft.campaign());
+  } else {
+    // Out and in again, before the answers of the first time have arrived; or two changes at once.
+    if (leader === undefined) return;
+    const id = m(randomInt(random, 1, most));
+    const again = random() < 0.5 ? "addVoter" : "addLearner";
+    group.change(leader.id, { steps: [{ action: "remove", id }] });
+    runWithout(group, new Set(random() < 0.5 ? [id] : []), randomInt(random, 0, 3));
+    group.change(group.leader()?.id ?? leader.id, { steps: [{ action: again, id }] });
+    runWithout(group, new Set(random() < 0.5 ? [id] : []), randomInt(random, 0, 3));
+  }
+}
+
 function churn(group: Group, random: RandomSource, most: number): void {
   const node = pick(random, group.up);
   if (node === undefined) return;
@@ -182,6 +263,12 @@ export function recover(group: Group): void {
   };
   group.until(flushed, "convergence", 800);
   const leader = group.leader()!;
+  // U2, B41: more in all than the bound allows at once, so a byte that is never given back shows.
+  for (let i = 0; i < 12; i++) {
+    const ref = group.propose(leader.id, `p${group.nextRef}`.padEnd(80, "."));
+    group.settle();
+    if (!group.placed.has(ref)) throw new Error(`U2: write ${ref} was refused: ${group.dropped.get(ref)}`);
+  }
   const asked: { readonly id: MemberId; readonly write: number; readonly read: number }[] = [];
   for (const node of members(group, leader)) {
     asked.push({ id: node.id, write: group.propose(node.id), read: group.read(node.id) });

@@ -54,7 +54,8 @@ export function perform(group: Group, move: Move): void {
       const packet = network[move.at % Math.max(1, network.length)];
       if (packet === undefined) return;
       // Proposals and streams travel at most once: the host's connections repeat nothing.
-      const once = packet.data !== undefined || packet.message.kind === "forwardPropose";
+      const { kind } = packet.message;
+      const once = packet.data !== undefined || kind === "forwardPropose" || kind === "proposeRefused";
       group.deliver(network.indexOf(packet), move.kind === "duplicate" && !once);
       return;
     }

@@ -1,6 +1,5 @@
 /** The oracle itself: each lie it is there to notice, told to it. */
 import { describe, expect, test } from "vitest";
-import { logIndex, term } from "../../src/base/ids.ts";
 import { conf, entry, m, ok, voted } from "./core.ts";
 import { Group } from "./group.ts";
 
@@ -37,15 +36,23 @@ describe("the oracle", () => {
     expect(() => some.oracle.batch(other, batch("b", last(some) - 1))).toThrow("O2");
   });
 
-  test("O3: a leader that lacks what is committed", () => {
+  test("O3: a leader that lacks what was committed before its term", () => {
     const some = group();
-    some.oracle.committedTerms.push(2, 2);
-    expect(() =>
-      some.act(2, (raft) =>
-        raft.step(m(1), { kind: "timeoutNow", term: term(2), lastIndex: logIndex(3), lastTerm: term(2) }),
-      ),
-    ).not.toThrow();
-    expect(() => some.settle()).toThrow("O3");
+    const other = new Group({ voters: 3 });
+    other.elect(2);
+    other.act(2, (raft) => raft.transferLeader(m(3)));
+    other.settle();
+    const { raft, disk } = other.node(3);
+    expect(raft.status()).toMatchObject({ role: "leader", term: 3 });
+    expect(() => some.oracle.observe(some, { ...some.node(3), raft, disk })).toThrow("O3");
+  });
+
+  test("O6: a leader whose own vote is not on its disk (E6)", () => {
+    const some = new Group({ voters: 3 });
+    some.elect(1);
+    const { raft } = some.node(1);
+    const fresh = new Group({ voters: 3 });
+    expect(() => fresh.oracle.observe(fresh, { ...fresh.node(1), raft })).toThrow("O6");
   });
 
   test("O4: another entry applied than what was committed", () => {

@@ -1,5 +1,5 @@
 /** Sees every node's memory and disk at once, and holds them to O1-O9 and O13. Throws at the first lie. */
-import type { MemberId } from "../../src/base/ids.ts";
+import { logIndex, type MemberId } from "../../src/base/ids.ts";
 import type { Entry } from "../../src/raft/entry.ts";
 import type { ConfState } from "../../src/raft/membership-types.ts";
 import type { Message } from "../../src/raft/message.ts";
@@ -69,6 +69,8 @@ export class Oracle {
   readonly #identities = new Map<string, Identity>();
   /** O4, O7: the one history. */
   readonly committedTerms: number[] = [0, 1];
+  /** O3: the term in which each became committed. A leader of an earlier one may win late and need not have it. */
+  readonly #committedIn: number[] = [0, 1];
   readonly #hashes: number[] = [0, 0];
   /** O6. */
   readonly #votes = new Map<string, MemberId>();
@@ -183,6 +185,7 @@ export class Oracle {
       const known = this.committedTerms[i];
       if (known === undefined) {
         this.committedTerms[i] = at;
+        this.#committedIn[i] = term;
         this.counts.commits += 1;
       } else if (known !== at)
         broken("O4", `two committed entries ${i}: of term ${known} and, at ${node.id}, of ${at}`);
@@ -195,15 +198,19 @@ export class Oracle {
     const who = `${node.id} incarnation ${node.incarnation}`;
     const known = this.#leaders.get(term);
     if (known !== undefined && known !== who) broken("O1", `term ${term} is led by ${known} and by ${who}`);
+    // E6: or it could forget that it did, and lead the term once more (B01).
+    const { hardState } = node.disk;
+    if (hardState.term !== term || hardState.votedFor !== node.id)
+      broken("O6", `${who} leads ${term} on a vote in memory`);
     this.#leaders.set(term, who);
     this.counts.elections += 1;
     if (this.#privileged.get(node.id) === term) this.counts.transfers += 1;
-    const { base, lastIndex } = node.raft.status();
-    if (this.committedTerms.length - 1 > lastIndex) broken("O3", `${who} lacks ${this.committedTerms.length - 1}`);
+    const { base } = node.raft.status();
     for (let i: number = base.index; i < this.committedTerms.length; i++) {
-      const at = node.raft.termAt(i as typeof lastIndex);
-      if (this.committedTerms[i] !== undefined && at !== this.committedTerms[i]) {
-        broken("O3", `${who} has ${i} of term ${at}, committed is ${this.committedTerms[i]}`);
+      if (this.committedTerms[i] === undefined || this.#committedIn[i]! >= term) continue;
+      const at = node.raft.termAt(logIndex(i));
+      if (at !== this.committedTerms[i]) {
+        broken("O3", `${who} of term ${term} has ${i} of term ${at}, committed is ${this.committedTerms[i]}`);
       }
     }
   }

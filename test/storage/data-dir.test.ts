@@ -4,6 +4,7 @@ import { clusterId, logIndex, memberId, term } from "../../src/base/ids.ts";
 import { encodeUtf8 } from "../../src/base/bytes.ts";
 import type { Disk } from "../../src/platform/disk.ts";
 import { createDataDir, type DataDir, openDataDir, probeDataDir } from "../../src/storage/data-dir.ts";
+import { SnapshotReceiver } from "../../src/storage/snapshot-stream.ts";
 import { DISKS, type TestDisk } from "../support/disks.ts";
 import { at, batch, checksum, conf, entries, hard, identity } from "../support/storage.ts";
 
@@ -163,7 +164,6 @@ for (const [name, make] of DISKS) {
       await wal.append(batch(hard(1, 0), { entries: entries(1, 9, 1) }));
       await state.flush(at(4, 1));
       const snapshot = state.snapshot();
-      const { SnapshotReceiver } = await import("../../src/storage/snapshot-stream.ts");
       const receiver = await SnapshotReceiver.begin(disk, { generation: 2, session: 1, at: at(4, 1), checksum });
       for await (const chunk of snapshot.stream(1)) await receiver.chunk(chunk);
       await snapshot.close();

@@ -52,7 +52,7 @@ export class KvWorkload {
   readonly #lastSeen = new Map<string, number>();
   readonly counts: WorkloadCounts = { invoked: 0, ok: 0, failed: 0, unknown: 0 };
   /** Errors by code. */
-  readonly errors = new Map<string, number>();
+  readonly errors: Map<string, number> = new Map();
   /** Rejections that were no `StoreError`: each is a defect. */
   readonly unexpected: unknown[] = [];
   #stopping = false;

@@ -1,0 +1,234 @@
+/** Any request, response and error that can be asked, answered or raised. */
+import fc from "fast-check";
+import { type ErrorCode, type ErrorDetails, FAILURES, StoreError } from "../../src/base/errors.ts";
+import { clusterId, leaseId, memberId, revision, term } from "../../src/base/ids.ts";
+import type { KeyValue, Member, ResponseHeader } from "../../src/protocol/key-value.ts";
+import type { Compare, Request, RequestOp, TxnRequest } from "../../src/protocol/requests.ts";
+import type { OpResult, Response, Result } from "../../src/protocol/responses.ts";
+
+/** fast-check's records have no prototype; ours are plain objects. */
+const plain = <T>(arbitrary: fc.Arbitrary<T>): fc.Arbitrary<T> => arbitrary.map((value) => structuredClone(value));
+
+const bytes = fc.uint8Array({ maxLength: 40 });
+const int = fc.oneof(fc.integer({ min: -5, max: 300 }), fc.maxSafeInteger());
+const count = fc.oneof(fc.nat(300), fc.maxSafeNat());
+const lease = fc.bigInt({ min: -(2n ** 63n), max: 2n ** 63n - 1n }).map(leaseId);
+const member = fc.bigInt({ min: 1n, max: 2n ** 64n - 1n }).map(memberId);
+const cluster = fc.bigInt({ min: 1n, max: 2n ** 64n - 1n }).map(clusterId);
+const at = count.map(revision);
+/** A flag is set or absent: the wire does not tell `false` from absence. */
+const flag = fc.constant(true as const);
+const urls = fc.array(fc.string({ maxLength: 20, unit: "grapheme" }), { maxLength: 3 });
+
+const range = fc.record(
+  {
+    kind: fc.constant("range" as const),
+    key: bytes,
+    rangeEnd: bytes,
+    limit: int,
+    revision: int,
+    sortOrder: fc.constantFrom("none" as const, "ascend" as const, "descend" as const),
+    sortTarget: fc.constantFrom(
+      "key" as const,
+      "version" as const,
+      "create" as const,
+      "mod" as const,
+      "value" as const,
+    ),
+    serializable: flag,
+    keysOnly: flag,
+    countOnly: flag,
+    minModRevision: int,
+    maxModRevision: int,
+    minCreateRevision: int,
+    maxCreateRevision: int,
+  },
+  { requiredKeys: ["kind", "key"] },
+);
+const put = fc.record(
+  {
+    kind: fc.constant("put" as const),
+    key: bytes,
+    value: bytes,
+    lease,
+    prevKv: flag,
+    ignoreValue: flag,
+    ignoreLease: flag,
+  },
+  { requiredKeys: ["kind", "key", "value"] },
+);
+const deleteRange = fc.record(
+  { kind: fc.constant("deleteRange" as const), key: bytes, rangeEnd: bytes, prevKv: flag },
+  { requiredKeys: ["kind", "key"] },
+);
+
+const left = { key: bytes, rangeEnd: bytes, result: fc.constantFrom("equal", "greater", "less", "notEqual") } as const;
+const required = { requiredKeys: ["key", "result", "target"] } as const;
+const compare: fc.Arbitrary<Compare> = fc.oneof(
+  fc.record(
+    { ...left, target: fc.constant("version" as const), version: int },
+    { requiredKeys: [...required.requiredKeys, "version"] },
+  ),
+  fc.record(
+    { ...left, target: fc.constant("create" as const), createRevision: int },
+    { requiredKeys: [...required.requiredKeys, "createRevision"] },
+  ),
+  fc.record(
+    { ...left, target: fc.constant("mod" as const), modRevision: int },
+    { requiredKeys: [...required.requiredKeys, "modRevision"] },
+  ),
+  fc.record(
+    { ...left, target: fc.constant("value" as const), value: bytes },
+    { requiredKeys: [...required.requiredKeys, "value"] },
+  ),
+  fc.record(
+    { ...left, target: fc.constant("lease" as const), lease },
+    { requiredKeys: [...required.requiredKeys, "lease"] },
+  ),
+);
+
+const { txn } = fc.letrec<{ op: RequestOp; txn: TxnRequest }>((tie) => ({
+  op: fc.oneof({ maxDepth: 3, withCrossShrink: true }, put, range, deleteRange, tie("txn")),
+  txn: fc.record({
+    kind: fc.constant("txn" as const),
+    compare: fc.array(compare, { maxLength: 3 }),
+    success: fc.array(tie("op"), { maxLength: 4 }),
+    failure: fc.array(tie("op"), { maxLength: 4 }),
+  }),
+}));
+
+const optional = <K extends string, T>(name: K, arbitrary: fc.Arbitrary<T>): fc.Arbitrary<{ [k in K]?: T }> =>
+  fc
+    .option(arbitrary, { nil: undefined })
+    .map((value) => (value === undefined ? {} : { [name]: value }) as { [k in K]?: T });
+
+export const anyRequest: fc.Arbitrary<Request> = plain(
+  fc.oneof<fc.Arbitrary<Request>[]>(
+    range,
+    put,
+    deleteRange,
+    txn,
+    fc
+      .tuple(int, optional("physical", flag))
+      .map(([at, more]) => ({ kind: "compact" as const, revision: at, ...more })),
+    optional("linearizable", flag).map((more) => ({ kind: "memberList" as const, ...more })),
+    fc
+      .tuple(urls, optional("isLearner", flag))
+      .map(([peerUrls, more]) => ({ kind: "memberAdd" as const, peerUrls, ...more })),
+    member.map((id) => ({ kind: "memberRemove" as const, id })),
+    fc.tuple(member, urls).map(([id, peerUrls]) => ({ kind: "memberUpdate" as const, id, peerUrls })),
+    member.map((id) => ({ kind: "memberPromote" as const, id })),
+    member.map((target) => ({ kind: "moveLeader" as const, target })),
+    fc.constant({ kind: "status" as const }),
+    optional("revision", int).map((more) => ({ kind: "hashKv" as const, ...more })),
+  ),
+);
+
+const keyValue: fc.Arbitrary<KeyValue> = fc.record({
+  key: bytes,
+  createRevision: at,
+  modRevision: at,
+  version: count,
+  value: bytes,
+  lease: fc.oneof(fc.constant(leaseId(0)), lease),
+});
+const kvs = fc.array(keyValue, { maxLength: 4 });
+const rangeResult = fc.record({ kind: fc.constant("range" as const), revision: at, kvs, more: fc.boolean(), count });
+const putResult = fc.record(
+  { kind: fc.constant("put" as const), revision: at, prevKv: keyValue },
+  { requiredKeys: ["kind", "revision"] },
+);
+const deleteResult = fc.record({
+  kind: fc.constant("deleteRange" as const),
+  revision: at,
+  deleted: count,
+  prevKvs: kvs,
+});
+const { txnResult } = fc.letrec<{ result: OpResult; txnResult: OpResult }>((tie) => ({
+  result: fc.oneof({ maxDepth: 3, withCrossShrink: true }, putResult, rangeResult, deleteResult, tie("txnResult")),
+  txnResult: fc.record({
+    kind: fc.constant("txn" as const),
+    revision: at,
+    succeeded: fc.boolean(),
+    results: fc.array(tie("result"), { maxLength: 4 }),
+  }),
+}));
+const anyMember: fc.Arbitrary<Member> = fc.record({
+  id: member,
+  name: fc.string({ maxLength: 20, unit: "grapheme" }),
+  peerUrls: urls,
+  clientUrls: urls,
+  isLearner: fc.boolean(),
+});
+const result: fc.Arbitrary<Result> = fc.oneof(
+  rangeResult,
+  putResult,
+  deleteResult,
+  txnResult,
+  fc.record({ kind: fc.constant("compact" as const), revision: at }),
+  fc.record(
+    { kind: fc.constant("members" as const), member: anyMember, members: fc.array(anyMember, { maxLength: 3 }) },
+    { requiredKeys: ["kind", "members"] },
+  ),
+  fc.constant({ kind: "moveLeader" as const }),
+  fc.record(
+    {
+      kind: fc.constant("status" as const),
+      revision: at,
+      version: fc.string(),
+      dbSize: count,
+      dbSizeInUse: count,
+      leader: member,
+      raftIndex: count,
+      raftTerm: count,
+      raftAppliedIndex: count,
+      errors: urls,
+      isLearner: fc.boolean(),
+      stateHash: fc.string(),
+    },
+    {
+      requiredKeys: [
+        ...(["kind", "revision", "version", "dbSize", "dbSizeInUse", "raftIndex", "raftTerm"] as const),
+        ...(["raftAppliedIndex", "errors", "isLearner", "stateHash"] as const),
+      ],
+    },
+  ),
+  fc.record({
+    kind: fc.constant("hashKv" as const),
+    revision: at,
+    hash: count,
+    compactRevision: int,
+    hashRevision: int,
+  }),
+);
+const header: fc.Arbitrary<ResponseHeader> = fc.record({
+  clusterId: cluster,
+  memberId: member,
+  revision: at,
+  raftTerm: count.map(term),
+});
+
+export const anyStamp = fc.record({ clusterId: cluster, memberId: member });
+export const anyResponse: fc.Arbitrary<Response> = plain(fc.record({ header, result }));
+
+export const anyError: fc.Arbitrary<StoreError> = fc
+  .record({
+    code: fc.constantFrom(...(Object.keys(FAILURES) as ErrorCode[])),
+    outcome: fc.constantFrom("rejected" as const, "unknown" as const, "applied" as const),
+    message: fc.option(fc.string({ unit: "grapheme" }), { nil: undefined }),
+    details: fc.dictionary(
+      fc.oneof(fc.string(), fc.constant("__proto__")),
+      fc.oneof(
+        fc.string(),
+        fc.maxSafeInteger(),
+        fc.double({ noNaN: true }),
+        fc.bigInt({ min: -(2n ** 64n), max: 2n ** 64n }),
+        fc.boolean(),
+      ),
+      { maxKeys: 4 },
+    ) as fc.Arbitrary<ErrorDetails>,
+  })
+  .map(
+    ({ code, outcome, message, details }) =>
+      new StoreError(code, { outcome, details, ...(message === undefined ? {} : { message }) }),
+  );
