@@ -44,7 +44,7 @@ describe("StoreError", () => {
     expect(Object.keys(FAILURES).slice(0, 6)).toEqual([
       ...["EMPTY_KEY", "KEY_NOT_FOUND", "VALUE_PROVIDED", "LEASE_PROVIDED", "TOO_MANY_OPS", "DUPLICATE_KEY"],
     ]);
-    expect(Object.keys(FAILURES).indexOf("DISK_FULL")).toBe(53);
+    expect(Object.keys(FAILURES).indexOf("DISK_FULL")).toBe(50);
     for (const { message } of Object.values(FAILURES)) {
       expect(message).toMatch(/^(etcdserver: |quorate: |context deadline exceeded$)/);
     }
@@ -66,7 +66,7 @@ describe("invariants", () => {
   });
 
   test("a value outside its union ends at unreachable", () => {
-    const hostile: never = JSON.parse('"other"');
+    const hostile = "other" as never;
     expect(() => unreachable(hostile)).toThrow("unexpected value other");
   });
 });

@@ -60,6 +60,7 @@ describe("identifiers", () => {
     // A negative lease as etcd prints it.
     expect(formatId(-1n)).toBe("ffffffffffffffff");
     expect(parseId("8E9E05C52164694D")).toBe(0x8e9e05c52164694dn);
-    for (const text of ["", "0x", "g", "12345678123456789", "-1", " 1", "1n", "1 "]) expect(parseId(text)).toBeUndefined();
+    for (const text of ["", "0x", "g", "12345678123456789", "-1", " 1", "1n", "1 "])
+      expect(parseId(text)).toBeUndefined();
   });
 });

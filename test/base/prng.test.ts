@@ -8,7 +8,7 @@ const take = (seed: number, count: number): number[] => {
 
 describe("prng", () => {
   test("golden numbers: a seed means the same for ever", () => {
-    expect(take(1, 4)).toEqual([GOLDEN_ONE]);
+    expect(take(1, 4)).toEqual([792534090, 3215351813, 160231488, 1151041103]);
   });
 
   test("the same seed repeats, another differs at once", () => {

@@ -1,7 +1,7 @@
 /** What the state backend and the snapshot's way from one to another do, on any disk. */
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { crc32 } from "../../src/base/crc32.ts";
 import { encodeUtf8, toHex } from "../../src/base/bytes.ts";
+import { crc32 } from "../../src/base/crc32.ts";
 import type { Disk } from "../../src/platform/disk.ts";
 import { SnapshotReceiver } from "../../src/storage/snapshot-stream.ts";
 import { createState, META_KEY, StateBackend } from "../../src/storage/state-backend.ts";
@@ -49,7 +49,16 @@ export function stateSuite(name: string, create: DiskFactory): void {
     beforeEach(async () => {
       test_ = await create();
       disk = test_.disk;
-      await createState(disk, "state-1", at(5, 1), [[lease(1), text("first")], [revisionKey(1), text("r1")]], checksum);
+      await createState(
+        disk,
+        "state-1",
+        at(5, 1),
+        [
+          [lease(1), text("first")],
+          [revisionKey(1), text("r1")],
+        ],
+        checksum,
+      );
       state = await open();
     });
     afterEach(async () => {
@@ -69,7 +78,12 @@ export function stateSuite(name: string, create: DiskFactory): void {
 
     test("begins as it was created", async () => {
       expect([state.appliedIndex, state.appliedTerm, state.generation]).toEqual([5, 1, 1]);
-      expect(await scan(state)).toEqual(new Map([["01000000000000000100000000", "r1"], ["0201", "first"]]));
+      expect(await scan(state)).toEqual(
+        new Map([
+          ["01000000000000000100000000", "r1"],
+          ["0201", "first"],
+        ]),
+      );
       expect(state.read(lease(9))).toBeUndefined();
     });
 
@@ -83,12 +97,22 @@ export function stateSuite(name: string, create: DiskFactory): void {
       expect([state.appliedIndex, state.appliedTerm]).toEqual([8, 2]);
       state.write(lease(3), text("lost"));
       expect(state.read(lease(3))).toEqual(text("lost"));
-      expect(await scan(state)).toEqual(new Map([["0201", "new"], ["0202", "two"]]));
+      expect(await scan(state)).toEqual(
+        new Map([
+          ["0201", "new"],
+          ["0202", "two"],
+        ]),
+      );
       await reopen();
       expect([state.appliedIndex, state.appliedTerm]).toEqual([8, 2]);
       expect(state.read(lease(1))).toEqual(text("new"));
       expect(state.read(lease(3))).toBeUndefined();
-      expect(await scan(state)).toEqual(new Map([["0201", "new"], ["0202", "two"]]));
+      expect(await scan(state)).toEqual(
+        new Map([
+          ["0201", "new"],
+          ["0202", "two"],
+        ]),
+      );
     });
 
     test("what is written during a flush belongs to the next", async () => {
@@ -100,7 +124,12 @@ export function stateSuite(name: string, create: DiskFactory): void {
       await flushed;
       expect(state.read(lease(1))).toEqual(text("after"));
       expect(state.read(revisionKey(1))).toBeUndefined();
-      expect(await scan(state)).toEqual(new Map([["01000000000000000100000000", "r1"], ["0201", "in"]]));
+      expect(await scan(state)).toEqual(
+        new Map([
+          ["01000000000000000100000000", "r1"],
+          ["0201", "in"],
+        ]),
+      );
       await state.flush(at(7, 1));
       expect(await scan(state)).toEqual(new Map([["0201", "after"]]));
     });
@@ -146,7 +175,11 @@ export function stateSuite(name: string, create: DiskFactory): void {
     });
 
     test.each([
-      ["a wrong byte in a value", lease(1), (stored: Uint8Array) => Uint8Array.from(stored, (b, i) => (i === 5 ? b ^ 1 : b))],
+      [
+        "a wrong byte in a value",
+        lease(1),
+        (stored: Uint8Array) => Uint8Array.from(stored, (b, i) => (i === 5 ? b ^ 1 : b)),
+      ],
       ["a value cut short", lease(1), (stored: Uint8Array) => stored.subarray(0, 3)],
       ["a record that is gone", lease(1), () => undefined],
       ["a revision that is gone", revisionKey(1), () => undefined],
@@ -163,15 +196,23 @@ export function stateSuite(name: string, create: DiskFactory): void {
     test("the scan notices a record too many, and one that moved to another key", async () => {
       await tamper(lease(1), (stored) => stored);
       const database = await disk.openDatabase("state-1", { create: false });
-      await database.batch([{ kind: "put", key: lease(8), value: sealRecord(lease(8), text("x"), checksum) }], { sync: true });
+      await database.batch([{ kind: "put", key: lease(8), value: sealRecord(lease(8), text("x"), checksum) }], {
+        sync: true,
+      });
       await database.close();
       state = await open();
       await expect(scan(state)).rejects.toMatchObject({ code: "STATE_CORRUPT" });
       await state.close();
       const again = await disk.openDatabase("state-1", { create: false });
-      await again.batch([{ kind: "put", key: lease(8), value: again.getSync(lease(1))! }, { kind: "del", key: lease(1) }], {
-        sync: true,
-      });
+      await again.batch(
+        [
+          { kind: "put", key: lease(8), value: again.getSync(lease(1))! },
+          { kind: "del", key: lease(1) },
+        ],
+        {
+          sync: true,
+        },
+      );
       await again.close();
       state = await open();
       await expect(scan(state)).rejects.toMatchObject({ code: "STATE_CORRUPT" });
@@ -245,7 +286,11 @@ export function stateSuite(name: string, create: DiskFactory): void {
         await flushing;
         const after = state.snapshot();
         expect([before.index, during.index, after.index]).toEqual([5, 5, 6]);
-        for (const [snapshot, value] of [[before, "first"], [during, "first"], [after, "second"]] as const) {
+        for (const [snapshot, value] of [
+          [before, "first"],
+          [during, "first"],
+          [after, "second"],
+        ] as const) {
           expect(await snapshot.read(lease(1))).toEqual(text(value));
           expect(await snapshot.read(lease(4))).toBeUndefined();
           await snapshot.close();
@@ -280,7 +325,10 @@ export function stateSuite(name: string, create: DiskFactory): void {
         ["with a chunk twice", (chunks) => [...chunks.slice(0, 3), ...chunks.slice(2)]],
         ["with two chunks swapped", ([a, b, ...rest]) => [b!, a!, ...rest]],
         ["with something behind its end", (chunks) => [...chunks, chunks[0]!]],
-        ["with a wrong byte", ([a, ...rest]) => [Uint8Array.from(a!, (byte, i) => (i === 99 ? byte ^ 4 : byte)), ...rest]],
+        [
+          "with a wrong byte",
+          ([a, ...rest]) => [Uint8Array.from(a!, (byte, i) => (i === 99 ? byte ^ 4 : byte)), ...rest],
+        ],
         ["with a chunk cut short", ([a, ...rest]) => [a!.subarray(0, 9), ...rest]],
         ["that is empty", () => []],
       ])("%s is refused, and leaves nothing behind", async (_what, change) => {
@@ -307,7 +355,9 @@ export function stateSuite(name: string, create: DiskFactory): void {
       test("records that are out of order, too many or damaged are refused, though each chunk is whole", async () => {
         await state.close();
         const database = await disk.openDatabase("state-1", { create: false });
-        await database.batch([{ kind: "put", key: lease(8), value: sealRecord(lease(8), text("x"), checksum) }], { sync: true });
+        await database.batch([{ kind: "put", key: lease(8), value: sealRecord(lease(8), text("x"), checksum) }], {
+          sync: true,
+        });
         await database.close();
         state = await open();
         await expect(receive(await chunksOf(state))).rejects.toMatchObject({ code: "INVALID_REQUEST" });

@@ -46,7 +46,9 @@ export function walSuite(name: string, create: DiskFactory): void {
       return { numbers: found, newest: newest.record };
     }
 
-    async function rewrite(change: (numbers: number[]) => Promise<readonly (readonly [number, Uint8Array | undefined])[]>) {
+    async function rewrite(
+      change: (numbers: number[]) => Promise<readonly (readonly [number, Uint8Array | undefined])[]>,
+    ) {
       const { numbers } = await records();
       const ops = (await change(numbers)).map(([number, value]) =>
         value === undefined
@@ -113,7 +115,8 @@ export function walSuite(name: string, create: DiskFactory): void {
 
     test("releases with the next record, and deletes what is not needed any more", async () => {
       const { wal, state } = await open();
-      for (let index = 1; index <= 20; index++) await wal.append(batch(hard(1, index - 1), { entries: entries(index, index, 1) }));
+      for (let index = 1; index <= 20; index++)
+        await wal.append(batch(hard(1, index - 1), { entries: entries(index, index, 1) }));
       await state.flush(at(15, 1));
       wal.release(at(12, 1));
       // Lower ones say nothing.
@@ -187,7 +190,8 @@ export function walSuite(name: string, create: DiskFactory): void {
     describe("opening refuses", () => {
       beforeEach(async () => {
         const { wal } = await open();
-        for (let index = 1; index <= 6; index++) await wal.append(batch(hard(1, 0), { entries: entries(index, index, 1) }));
+        for (let index = 1; index <= 6; index++)
+          await wal.append(batch(hard(1, 0), { entries: entries(index, index, 1) }));
       });
 
       /** Twice: the first refusal must not have done away with the evidence. */
@@ -243,11 +247,19 @@ export function walSuite(name: string, create: DiskFactory): void {
 
       test.each<[string, Partial<WalRecord>, RegExp]>([
         ["a term that falls", { hardState: hard(0, 0) }, /its term falls/],
-        ["a member that changes", { identity: { ...identity, memberId: memberId(9n), incarnation: 1 } }, /another member/],
+        [
+          "a member that changes",
+          { identity: { ...identity, memberId: memberId(9n), incarnation: 1 } },
+          /another member/,
+        ],
         ["an incarnation that falls", { identity }, /incarnation falls/],
         ["a release point beyond the log", { released: at(99, 1), oldest: 8, entries: [] }, /./],
         ["a commit beyond the log", { hardState: hard(1, 44) }, /entry 44 was committed/],
-        ["an entry's term that falls", { entries: [{ ...entry(7, 0), index: at(7, 0).index }] }, /term of entry 7 falls/],
+        [
+          "an entry's term that falls",
+          { entries: [{ ...entry(7, 0), index: at(7, 0).index }] },
+          /term of entry 7 falls/,
+        ],
         ["a gap in the entries", { entries: entries(9, 9, 1) }, /entry 9 follows/],
         ["a need for a later record", { oldest: 99 }, /./],
       ])("%s", async (_what, change, message) => {
@@ -283,9 +295,12 @@ export function walSuite(name: string, create: DiskFactory): void {
       test("a key that is no record's", async () => {
         await records();
         const database = await disk.openDatabase("wal", { create: false });
-        await database.batch([{ kind: "put", key: Uint8Array.of(0, 0, 0, 0, 0, 0, 0, 4, 1), value: Uint8Array.of(1) }], {
-          sync: true,
-        });
+        await database.batch(
+          [{ kind: "put", key: Uint8Array.of(0, 0, 0, 0, 0, 0, 0, 4, 1), value: Uint8Array.of(1) }],
+          {
+            sync: true,
+          },
+        );
         await database.close();
         await refused("WAL_CORRUPT", /no record's/);
       });
@@ -317,7 +332,8 @@ export function walSuite(name: string, create: DiskFactory): void {
 
     test("records that are not needed may be there or not", async () => {
       const { wal, state } = await open();
-      for (let index = 1; index <= 9; index++) await wal.append(batch(hard(1, 0), { entries: entries(index, index, 1) }));
+      for (let index = 1; index <= 9; index++)
+        await wal.append(batch(hard(1, 0), { entries: entries(index, index, 1) }));
       await state.flush(at(9, 1));
       wal.release(at(6, 1));
       await wal.append(batch(hard(1, 9)));

@@ -1,7 +1,7 @@
 /** The faults of the disk in memory: what tests and the simulator rely on when they say that something was survived. */
 import { describe, expect, test } from "vitest";
-import { type KeepUnsynced, MemoryDisk, type MemoryDiskOptions } from "../../src/platform/memory-disk.ts";
 import type { Database, DatabaseOp } from "../../src/platform/disk.ts";
+import { type KeepUnsynced, MemoryDisk, type MemoryDiskOptions } from "../../src/platform/memory-disk.ts";
 import { FastClock } from "../support/clock.ts";
 import { seededRandom } from "../support/random.ts";
 import { testSeed } from "../support/seed.ts";
@@ -129,7 +129,8 @@ describe(`a power cut (seed ${seed})`, () => {
     const database = await halfSynced(disk);
     const file = await disk.openFile("f", { create: true, sizeBytes: 2 });
     let settled = 0;
-    const watch = (promise: Promise<unknown>): void => void promise.then(...([0, 0].map(() => () => settled++) as [() => number, () => number]));
+    const watch = (promise: Promise<unknown>): void =>
+      void promise.then(...([0, 0].map(() => () => settled++) as [() => number, () => number]));
     watch(database.batch([put(9, 9)], { sync: true }));
     disk.crash({ keepUnsynced: "none" });
     watch(database.batch([put(9, 9)], { sync: true }));

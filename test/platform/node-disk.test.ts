@@ -34,7 +34,8 @@ async function build(tables: number): Promise<void> {
   }
 }
 
-const tablesIn = async (): Promise<string[]> => (await readdir(join(root, "d"))).filter((name) => name.endsWith(".ldb")).sort();
+const tablesIn = async (): Promise<string[]> =>
+  (await readdir(join(root, "d"))).filter((name) => name.endsWith(".ldb")).sort();
 
 async function flip(file: string, byte: number): Promise<void> {
   const bytes = await readFile(file);
@@ -55,7 +56,12 @@ describe("a table", () => {
     const { size } = await stat(file);
     const whole = await readFile(file);
     // The footer pads the places of its two indexes with zeros that nobody reads.
-    const places = [...Array.from({ length: 60 }, (_, i) => Math.floor((i * (size - 48)) / 60)), size - 1, size - 8, size - 48];
+    const places = [
+      ...Array.from({ length: 60 }, (_, i) => Math.floor((i * (size - 48)) / 60)),
+      size - 1,
+      size - 8,
+      size - 48,
+    ];
     for (const byte of places) {
       await flip(file, byte);
       for (let start = 0; start < 2; start++) {
@@ -117,7 +123,10 @@ describe("a database", () => {
     await mkdir(join(root, "d"));
     await symlink("CURRENT", join(root, "d", "CURRENT"));
     await expect(opening()).rejects.toMatchObject({ code: "DISK_FAILED", details: { reason: "failed" } });
-    await expect(disk.exists("d/CURRENT")).rejects.toMatchObject({ code: "DISK_FAILED", details: { reason: "failed" } });
+    await expect(disk.exists("d/CURRENT")).rejects.toMatchObject({
+      code: "DISK_FAILED",
+      details: { reason: "failed" },
+    });
   });
 
   test("that another process has open is in use, whatever that process does to its tables", async () => {

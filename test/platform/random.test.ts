@@ -2,10 +2,10 @@ import { crc32 as zlibCrc32 } from "node:zlib";
 import { describe, expect, test } from "vitest";
 import { toHex } from "../../src/base/bytes.ts";
 import { crc32 } from "../../src/base/crc32.ts";
+import { silent } from "../../src/platform/log.ts";
 import { nodeChecksum } from "../../src/platform/node/checksum.ts";
 import { NodeRandom } from "../../src/platform/node/random.ts";
 import { nodeWorld } from "../../src/platform/node/world.ts";
-import { silent } from "../../src/platform/log.ts";
 
 describe("NodeRandom", () => {
   test("numbers lie in [0, 1) and use the whole of it", () => {

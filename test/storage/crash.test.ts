@@ -6,17 +6,29 @@
 import { describe, expect, test } from "vitest";
 import { toHex } from "../../src/base/bytes.ts";
 import { prng, randomInt } from "../../src/base/prng.ts";
-import { type KeepUnsynced, MemoryDisk } from "../../src/platform/memory-disk.ts";
 import type { Disk } from "../../src/platform/disk.ts";
+import { type KeepUnsynced, MemoryDisk } from "../../src/platform/memory-disk.ts";
 import { probeDataDir } from "../../src/storage/data-dir.ts";
 import { SnapshotReceiver } from "../../src/storage/snapshot-stream.ts";
 import type { StateBackend } from "../../src/storage/state-backend.ts";
 import { FastClock } from "../support/clock.ts";
 import { seededRandom } from "../support/random.ts";
 import { testSeed } from "../support/seed.ts";
-import { batch, checksum, conf, entries, hard } from "../support/storage.ts";
-import { applyEntry, at, create, expectRecords, open, type Records, recordsAfter, restart, resume, run, survey, textOf } from "./member.ts";
-import { entry } from "../support/storage.ts";
+import { batch, checksum, conf, entries, entry, hard } from "../support/storage.ts";
+import {
+  applyEntry,
+  at,
+  create,
+  expectRecords,
+  open,
+  type Records,
+  recordsAfter,
+  restart,
+  resume,
+  run,
+  survey,
+  textOf,
+} from "./member.ts";
 
 const seed = testSeed();
 
@@ -128,14 +140,18 @@ const STORIES: Readonly<Record<string, Story>> = {
     const dir = await open(disk);
     await append(dir, told, 1, 4);
     await dir.state.flush(at(3, 1));
-    const receiver = await SnapshotReceiver.begin(disk, { generation: 2, session: 3, at: at(SNAPSHOT_AT, 1), checksum });
+    const receiver = await SnapshotReceiver.begin(disk, {
+      generation: 2,
+      session: 3,
+      at: at(SNAPSHOT_AT, 1),
+      checksum,
+    });
     for (const chunk of await snapshotChunks()) await receiver.chunk(chunk);
     const state: StateBackend = await receiver.finish();
     told.tried = SNAPSHOT_AT;
-    await dir.wal.append(
-      batch(hard(1, SNAPSHOT_AT), { install: { ...at(SNAPSHOT_AT, 1), conf }, entries: [] }),
-      { generation: state.generation },
-    );
+    await dir.wal.append(batch(hard(1, SNAPSHOT_AT), { install: { ...at(SNAPSHOT_AT, 1), conf }, entries: [] }), {
+      generation: state.generation,
+    });
     told.installed = SNAPSHOT_AT;
     told.last = SNAPSHOT_AT;
     await dir.state.close();

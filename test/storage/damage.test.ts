@@ -6,7 +6,7 @@ import { cp, mkdir, readdir, readFile, rm, stat, truncate, writeFile } from "nod
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { StoreError } from "../../src/base/errors.ts";
-import { prng, randomInt } from "../../src/base/prng.ts";
+import { prng, type RandomSource, randomInt } from "../../src/base/prng.ts";
 import { NodeDisk } from "../../src/platform/node/disk.ts";
 import { temporaryDirectory } from "../support/disks.ts";
 import { testSeed } from "../support/seed.ts";
@@ -40,7 +40,7 @@ async function build(directory: string): Promise<void> {
   for (const [from, to, releaseTo] of [
     [1, 150, 60],
     [151, 250, 120],
-    [251, LAST, 200],
+    [251, LAST, 400],
   ] as const) {
     const dir = await resume(disk);
     for (let first = from; first <= to; first += 25) {
@@ -93,7 +93,7 @@ async function flip(directory: string, path: string, byte: number, bit: number):
 const kindOf = (path: string): string =>
   path === "tail"
     ? "tail"
-    : `${path.startsWith("wal/") ? "wal" : "state"} ${/\.ldb$/.test(path) ? "table" : /\.log$/.test(path) ? "log" : path.replace(/^.*\/|-\d+$/g, "")}`;
+XX
 
 function filesOf(kind: string): readonly { readonly path: string; readonly size: number }[] {
   return files.filter(({ path, size }) => kindOf(path) === kind && size > 0);
@@ -108,18 +108,23 @@ beforeAll(async () => {
 });
 afterAll(() => rm(root, { recursive: true, force: true }));
 
-async function flips(kind: string, count: number, place: (size: number) => number): Promise<Map<string, number>> {
-  const random = prng(seed);
+/** Flips one bit at a time, spread over the files of a kind. How often each outcome was seen. */
+async function flips(
+  kind: string,
+  count: number,
+  place: (random: RandomSource, size: number) => number,
+): Promise<Record<string, number>> {
+  const random = prng(seed + count);
   const all = filesOf(kind);
   expect(all.length, kind).toBeGreaterThan(0);
-  const seen = new Map<string, number>();
+  const seen: Record<string, number> = {};
   for (let i = 0; i < count; i++) {
     const { path, size } = all[i % all.length]!;
-    const byte = Math.min(size - 1, Math.max(0, place(size) + randomInt(random, 0, 0)));
+    const byte = place(random, size);
     const bit = randomInt(random, 0, 7);
     try {
       const code = (await after((directory) => flip(directory, path, byte, bit))) ?? "recovered";
-      seen.set(code, (seen.get(code) ?? 0) + 1);
+      seen[code] = (seen[code] ?? 0) + 1;
     } catch (error) {
       throw new Error(`bit ${bit} of byte ${byte} of ${path} (${size} bytes), seed ${seed}`, { cause: error });
     }
@@ -127,54 +132,62 @@ async function flips(kind: string, count: number, place: (size: number) => numbe
   return seen;
 }
 
+const anywhere = (random: RandomSource, size: number): number => randomInt(random, 0, size - 1);
+
 describe(`a damaged directory (seed ${seed})`, () => {
   test("the image is worth damaging, and whole", async () => {
-    for (const kind of ["wal log", "wal table", "wal MANIFEST", "wal CURRENT", "tail"]) {
-      expect(filesOf(kind).length, kind).toBeGreaterThan(0);
-    }
-    for (const kind of ["state log", "state table", "state MANIFEST", "state CURRENT"]) {
-      expect(filesOf(kind).length, kind).toBeGreaterThan(0);
-    }
+    const kinds = ["log", "table", "MANIFEST", "CURRENT", "LOG"].flatMap((kind) => [`wal ${kind}`, `state ${kind}`]);
+    for (const kind of [...kinds, "tail"]) expect(filesOf(kind).length, kind).toBeGreaterThan(0);
     expect(filesOf("wal log")[0]!.size).toBeGreaterThan(64 << 10);
-    console.log(files.map(({ path, size }) => `${path} ${size}`).join("\n"));
     expect(await after(async () => {})).toBeUndefined();
   });
 
+  // 365 here and 150 below: the number of flips is part of the promise.
   test.each([
-    ["wal log", 40],
-    ["wal table", 60],
-    ["wal MANIFEST", 30],
-    ["wal CURRENT", 16],
-    ["tail", 40],
-    ["state log", 60],
-    ["state table", 60],
-    ["state MANIFEST", 30],
-    ["state CURRENT", 16],
-  ] as const)("%s: %i flips", async (kind, count) => {
-    const random = prng(seed + count);
-    console.log(kind, await flips(kind, count, (size) => randomInt(random, 0, size - 1)));
+    ["wal table", 60, ["WAL_CORRUPT"]],
+    ["wal MANIFEST", 30, ["WAL_CORRUPT"]],
+    ["wal CURRENT", 16, ["WAL_CORRUPT"]],
+    ["tail", 40, ["recovered"]],
+    ["state log", 60, ["recovered", "STATE_CORRUPT"]],
+    ["state table", 60, ["STATE_CORRUPT"]],
+    ["state MANIFEST", 30, ["STATE_CORRUPT"]],
+    ["state CURRENT", 16, ["STATE_CORRUPT"]],
+    ["wal log", 45, ["WAL_CORRUPT"]],
+    ["wal LOG", 4, ["recovered"]],
+    ["state LOG", 4, ["recovered"]],
+  ] as const)("%s: %i flips, and among the outcomes %j", async (kind, count, outcomes) => {
+    const seen = await flips(kind, count, anywhere);
+    for (const one of outcomes) expect(Object.keys(seen)).toContain(one);
   });
 
-  test("the last 64 KiB of the log: 150 flips, each refused", async () => {
-    const random = prng(seed + 1);
-    const place = (size: number): number => size - 1 - randomInt(random, 0, (64 << 10) - 1);
-    console.log("last 64 KiB", await flips("wal log", 150, place));
+  test("150 flips in the last 64 KiB of the log: each is noticed", async () => {
+    const seen = await flips("wal log", 150, (random, size) => size - 1 - randomInt(random, 0, (64 << 10) - 1));
+    expect(seen).toEqual({ WAL_CORRUPT: 150 });
   });
 
-  test("each file deleted or truncated", async () => {
+  test.each<[string, (file: string, size: number) => Promise<void>]>([
+    ["deleted", (file) => rm(file)],
+    ["empty", (file) => truncate(file, 0)],
+    ["cut in half", (file, size) => truncate(file, size >> 1)],
+    ["one byte short", (file, size) => truncate(file, Math.max(0, size - 1))],
+  ])("each file %s", async (what, damage) => {
+    const seen = new Set<string>();
     for (const { path, size } of files) {
-      for (const [what, damage] of [
-        ["deleted", (file: string) => rm(file)],
-        ["empty", (file: string) => truncate(file, 0)],
-        ["half", (file: string) => truncate(file, size >> 1)],
-        ["one byte short", (file: string) => truncate(file, Math.max(0, size - 1))],
-      ] as const) {
-        try {
-          console.log(path, what, await after((directory) => damage(join(directory, path))));
-        } catch (error) {
-          throw new Error(`${path} ${what}`, { cause: error });
-        }
-      }
+      const code = await after((directory) => damage(join(directory, path), size)).catch((error) => {
+        throw new Error(`${path} ${what}`, { cause: error });
+      });
+      seen.add(`${kindOf(path)}: ${code ?? "recovered"}`);
     }
+    const always = ["wal log: WAL_CORRUPT", "wal MANIFEST: WAL_CORRUPT", "wal CURRENT: WAL_CORRUPT"];
+    for (const one of [...always, "wal table: WAL_CORRUPT", "state table: STATE_CORRUPT", "state CURRENT: STATE_CORRUPT"]) {
+      expect([...seen]).toContain(one);
+    }
+    for (const harmless of ["wal LOG", "wal LOCK", "state LOG", "state LOCK"]) expect([...seen]).toContain(`${harmless}: recovered`);
+  });
+
+  test.each(["wal", "state-1", "tail"])("%s as a whole deleted", async (name) => {
+    expect(await after((directory) => rm(join(directory, name), { recursive: true }))).toBe(
+      name === "state-1" ? "STATE_CORRUPT" : "WAL_CORRUPT",
+    );
   });
 });

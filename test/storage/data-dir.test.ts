@@ -1,7 +1,7 @@
 /** Birth, identity and refusals of a member's directory, on both disks. */
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { clusterId, logIndex, memberId, term } from "../../src/base/ids.ts";
 import { encodeUtf8 } from "../../src/base/bytes.ts";
+import { clusterId, logIndex, memberId, term } from "../../src/base/ids.ts";
 import type { Disk } from "../../src/platform/disk.ts";
 import { createDataDir, type DataDir, openDataDir, probeDataDir } from "../../src/storage/data-dir.ts";
 import { SnapshotReceiver } from "../../src/storage/snapshot-stream.ts";

@@ -55,17 +55,20 @@ describe(`in memory (seed ${seed})`, () => {
     },
   );
 
-  test.each(CODES)("%s at a flush: it rejects, what was written stays readable, the log has everything", async (code) => {
-    for (let chance = 0; chance < 6; chance++) {
-      const disk = newDisk(chance);
-      const dir = await member(disk);
-      disk.failNextWrite(code, "state-1");
-      await expect(dir.state.flush(at(LAST, 1))).rejects.toMatchObject({ code });
-      await expect(dir.state.flush(at(LAST, 1))).rejects.toMatchObject({ code });
-      expect(dir.state.read(Uint8Array.of(2, 1))).toBeDefined();
-      await expectAcknowledged(disk, LAST, LAST);
-    }
-  });
+  test.each(CODES)(
+    "%s at a flush: it rejects, what was written stays readable, the log has everything",
+    async (code) => {
+      for (let chance = 0; chance < 6; chance++) {
+        const disk = newDisk(chance);
+        const dir = await member(disk);
+        disk.failNextWrite(code, "state-1");
+        await expect(dir.state.flush(at(LAST, 1))).rejects.toMatchObject({ code });
+        await expect(dir.state.flush(at(LAST, 1))).rejects.toMatchObject({ code });
+        expect(dir.state.read(Uint8Array.of(2, 1))).toBeDefined();
+        await expectAcknowledged(disk, LAST, LAST);
+      }
+    },
+  );
 
   test("a failure while old records are deleted stops the log", async () => {
     const disk = newDisk();

@@ -3,7 +3,14 @@ import { describe, expect, test } from "vitest";
 import { fromByteString, toHex } from "../../src/base/bytes.ts";
 import { clusterId, logIndex, memberId, term } from "../../src/base/ids.ts";
 import type { Entry } from "../../src/raft/entry.ts";
-import { decodeRecord, encodeRecord, RECORD_VERSION, readRecordKey, recordKey, type WalRecord } from "../../src/storage/record.ts";
+import {
+  decodeRecord,
+  encodeRecord,
+  RECORD_VERSION,
+  readRecordKey,
+  recordKey,
+  type WalRecord,
+} from "../../src/storage/record.ts";
 import { testSeed } from "../support/seed.ts";
 import { at, checksum, conf, entry, hard, identity } from "../support/storage.ts";
 
@@ -54,7 +61,13 @@ const record: fc.Arbitrary<WalRecord> = fc
       fc
         .tuple(
           position,
-          fc.record({ voters: list, votersOutgoing: list, learners: list, learnersNext: list, autoLeave: fc.boolean() }),
+          fc.record({
+            voters: list,
+            votersOutgoing: list,
+            learners: list,
+            learnersNext: list,
+            autoLeave: fc.boolean(),
+          }),
         )
         .map(([where, inForce]) => ({ ...where, conf: inForce })),
     ),

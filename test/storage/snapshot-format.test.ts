@@ -38,7 +38,14 @@ describe("a snapshot's stream", () => {
     const chunks = await chunksOf([record(Uint8Array.of(2, 1), Uint8Array.of(0xab))]);
     expect(chunks.map(toHex)).toEqual([
       // checksum, version, kind, reserved, session, offset | lengths of key and value, key, value: checksum and payload
-      "780b8878" + "01000000" + "0000000000000006" + "0000000000000000" + "00000002" + "00000005" + "0201" + "a4da465dab",
+      "780b8878" +
+        "01000000" +
+        "0000000000000006" +
+        "0000000000000000" +
+        "00000002" +
+        "00000005" +
+        "0201" +
+        "a4da465dab",
       "a5575fea" + "01010000" + "0000000000000006" + "000000000000000f" + "d9839930",
     ]);
   });
