@@ -15,7 +15,8 @@ export function decodeUtf8(bytes: Uint8Array): string {
 
 /** A caller's key or value as bytes. Bytes given by the caller are copied: what it does to them later is its own. */
 export function toBytes(value: string | Uint8Array): Uint8Array {
-  return typeof value === "string" ? encoder.encode(value) : value.slice();
+  // Not `slice`: a Buffer's gives a view of the same bytes.
+  return typeof value === "string" ? encoder.encode(value) : new Uint8Array(value);
 }
 
 /** Unsigned, byte by byte: etcd's key order. */

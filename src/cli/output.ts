@@ -493,9 +493,15 @@ const UNITS = ["B", "kB", "MB", "GB", "TB", "PB"];
 /** `20 kB`: powers of 1,000, one decimal below ten. */
 function humanBytes(bytes: number): string {
   if (bytes < 10) return `${bytes} B`;
-  const power = Math.min(Math.floor(Math.log10(bytes) / 3), UNITS.length - 1);
+  const power = Math.min(Math.floor((String(bytes).length - 1) / 3), UNITS.length - 1);
   const value = Math.floor((bytes / 1_000 ** power) * 10 + 0.5) / 10;
-  return `${value < 10 ? value.toFixed(1) : value.toFixed(0)} ${UNITS[power]}`;
+  return `${value < 10 ? value.toFixed(1) : halfToEven(value)} ${UNITS[power]}`;
+}
+
+/** Go rounds a half to the even number: 20.5 is shown as 20. */
+function halfToEven(value: number): number {
+  const floor = Math.floor(value);
+  return value - floor === 0.5 ? floor + (floor % 2) : Math.round(value);
 }
 
 /** Plain characters, headings in capitals and centred, cells to the right. */
@@ -521,8 +527,8 @@ function table(head: readonly string[], rows: readonly (readonly string[])[]): s
       middle: "|",
     },
     style: { head: [], border: [], compact: true },
-    colAligns: head.map(() => "right"),
+    colAligns: head.map(() => "center"),
   });
-  for (const row of rows) built.push([...row]);
+  for (const row of rows) built.push(row.map((content) => ({ content, hAlign: "right" })));
   return `${built.toString()}\n`;
 }

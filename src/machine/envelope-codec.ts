@@ -7,10 +7,11 @@
  *    [lease id 8]                                          flag 2
  *    body of the command
  *
- * Decoding trusts nothing: `RangeError` on anything that `encodeEnvelope` would not have written. Keys and values are
- * views of the entry's bytes, which never change.
+ * Decoding trusts nothing: `FORMAT_TOO_NEW` on a version, command or operation that is not known, `RangeError` on
+ * whatever else is malformed. Keys and values are views of the entry's bytes, which never change.
  */
 import { decodeUtf8, encodeUtf8, readCounter, viewOf, writeCounter } from "../base/bytes.ts";
+import { StoreError } from "../base/errors.ts";
 import { type LeaseId, leaseId, type MemberId, memberId, NO_LEASE } from "../base/ids.ts";
 import { TXN_DEPTH_MAX } from "../kv/check.ts";
 import type {
@@ -76,7 +77,7 @@ export function encodeEnvelope(envelope: Envelope): Uint8Array {
 export function decodeEnvelope(bytes: Uint8Array): Envelope {
   const reader = new Reader(bytes);
   const version = reader.u8();
-  if (version !== VERSION) throw new RangeError(`envelope version ${version} is unknown`);
+  if (version !== VERSION) throw tooNew("version", version);
   const command = reader.u8();
   const flags = reader.flags(HAS_CLIENT | HAS_LEASE);
   const proposer = reader.member();
@@ -193,7 +194,7 @@ function readCommand(reader: Reader, command: number): Command {
       return { kind: "memberPublish", id, name: reader.text(), clientUrls: reader.texts() };
     }
     default:
-      throw new RangeError(`command ${command} is unknown`);
+      throw tooNew("command", command);
   }
 }
 
@@ -412,7 +413,7 @@ function readOp(reader: Reader, depth: number): RequestOp {
     case COMMANDS.txn:
       return readTxn(reader, depth + 1);
     default:
-      throw new RangeError(`operation ${kind} is unknown`);
+      throw tooNew("operation", kind);
   }
 }
 
@@ -469,6 +470,13 @@ function readCompare(reader: Reader): Compare {
     case "lease":
       return { ...common, target, lease: reader.lease() };
   }
+}
+
+function tooNew(what: string, format: number): StoreError {
+  return new StoreError("FORMAT_TOO_NEW", {
+    message: `quorate: an entry of the log has ${what} ${format}, which this version does not know`,
+    details: { format },
+  });
 }
 
 // --- bytes ---

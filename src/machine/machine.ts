@@ -245,13 +245,17 @@ export class Machine {
 
   // --- entries ---
 
-  /** Starts one entry; the one before it must be through. The entry's bytes are read until then, and never change. */
+  /**
+   * Starts the next entry; the one before it must be through, and none may be left out: a member that skips one differs
+   * from the others for ever. The entry's bytes are read until it is through, and never change. Throws `FORMAT_TOO_NEW`
+   * where a newer release wrote the entry.
+   */
   begin(entry: MachineEntry): void {
     if (this.#current !== undefined) fail("machine-order", `entry ${entry.index} begins inside ${this.#current.index}`);
-    if (entry.index <= this.#applied.index) {
+    if (entry.index !== this.#applied.index + 1) {
       fail("machine-order", `entry ${entry.index} comes after ${this.#applied.index}`);
     }
-    this.#envelope = entry.data.length === 0 ? undefined : (entry.envelope ?? decodeEnvelope(entry.data));
+    this.#envelope = entry.data.length === 0 ? undefined : (entry.envelope ?? decoded(entry));
     this.#current = entry;
   }
 
@@ -366,6 +370,20 @@ const REFUSALS: ReadonlySet<string> = new Set([
   "TOO_MANY_LEARNERS",
   "MEMBER_NOT_LEARNER",
 ]);
+
+/** What is committed and cannot be read stops the member: passing over it would be an opinion of its own. */
+function decoded(entry: MachineEntry): Envelope {
+  try {
+    return decodeEnvelope(entry.data);
+  } catch (cause) {
+    if (!(cause instanceof RangeError)) throw cause;
+    throw new StoreError("INTERNAL", {
+      outcome: "unknown",
+      message: `quorate: entry ${entry.index} of the log cannot be decoded: ${cause.message}`,
+      cause,
+    });
+  }
+}
 
 function lowestRevision(txn: TxnRequest, current: number): number {
   let lowest = current;

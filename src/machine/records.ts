@@ -123,8 +123,11 @@ export function decodeHead(recordKey: Uint8Array, bytes: Uint8Array): RecordHead
   const view = viewOf(bytes);
   const end = endOfKey(view);
   const key = toByteString(bytes.subarray(5, end));
-  if (bytes[0]! & TOMBSTONE) return { key, main, sub, create: 0, version: 0 };
-  if (end + 16 > bytes.length) throw malformed("a record that ends early");
+  if (bytes[0]! & TOMBSTONE) {
+    if (bytes.length !== end) throw malformed("a tombstone with a value");
+    return { key, main, sub, create: 0, version: 0 };
+  }
+  if (end + (bytes[0]! & HAS_LEASE ? 24 : 16) > bytes.length) throw malformed("a record that ends early");
   const version = counter(view, end + 8);
   if (version === 0) throw malformed("a version of 0");
   return { key, main, sub, create: counter(view, end), version };
@@ -132,8 +135,9 @@ export function decodeHead(recordKey: Uint8Array, bytes: Uint8Array): RecordHead
 
 function endOfKey(view: DataView): number {
   if (view.byteLength < 5) throw malformed("a record that ends early");
-  const format = view.getUint8(0) & 0xf0;
-  if (format !== REVISION_FORMAT) throw tooNew("revision", format >> 4);
+  const head = view.getUint8(0);
+  // A flag that is not known changes what follows, as another format would.
+  if ((head & 0xf0) !== REVISION_FORMAT || (head & 0x0f) > HAS_LEASE) throw tooNew("revision", head >> 4);
   const end = 5 + view.getUint32(1);
   if (end > view.byteLength) throw malformed("a record that ends early");
   return end;

@@ -428,9 +428,8 @@ export class Raft {
     const core = this.#core;
     if (core.install !== undefined || index <= core.log.base.index) return;
     if (index > core.applied) fail("K1", `release ${index}, applied ${core.applied}`);
+    // K4: who is behind it learns that it needs a snapshot when it next answers a heartbeat.
     core.log.release(index);
-    // K4: nobody waits for the next proposal to learn that it needs a snapshot.
-    if (core.role === "leader") core.sendDue = true;
   }
 
   get conf(): ConfState {

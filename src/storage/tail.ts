@@ -79,7 +79,6 @@ export class Tail {
       if (!this.#dirty) return;
       await this.#file.sync();
       this.#dirty = false;
-      this.#open = this.#open === 0 ? 1 : 0;
     });
   }
 

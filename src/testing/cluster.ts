@@ -1,10 +1,7 @@
 /** Complete members in a simulated world: started, killed, paused and parted by name. */
-import { StoreError } from "../base/errors.ts";
 import { formatId, type MemberId } from "../base/ids.ts";
+import { Client } from "../client/client.ts";
 import { silent } from "../platform/log.ts";
-import type { CallOptions, Channel } from "../protocol/channel.ts";
-import type { Request } from "../protocol/requests.ts";
-import type { Response, ResultOf } from "../protocol/responses.ts";
 import type { ServerOptions } from "../server/options.ts";
 import { Server } from "../server/server.ts";
 import { connectChannel } from "../transport/client-channel.ts";
@@ -191,52 +188,16 @@ function describeCause(error: unknown): string {
   return cause instanceof Error ? `(${cause.stack ?? cause.message})` : "";
 }
 
-/** A client's way to the cluster: one socket at a time, to the next member when it ends or a call fails. */
-export class ClusterCaller {
-  readonly #world: SimulatedWorld;
-  readonly #name: string;
-  readonly #urls: readonly string[];
-  #at: number;
-  #channel: Promise<Channel> | undefined;
-
-  constructor(world: SimulatedWorld, name: string, urls: readonly string[], first: number) {
-    this.#world = world;
-    this.#name = name;
-    this.#urls = urls;
-    this.#at = first;
-  }
-
-  async call<Q extends Request>(request: Q, options: CallOptions): Promise<Response<ResultOf<Q>>> {
-    this.#channel ??= this.#dial();
-    const mine = this.#channel;
-    let channel: Channel;
-    try {
-      channel = await mine;
-    } catch (error) {
-      this.#next(mine);
-      if (StoreError.is(error)) throw new StoreError(error.code, { outcome: "rejected", cause: error });
-      throw error;
-    }
-    try {
-      return await channel.call(request, options);
-    } catch (error) {
-      channel.close();
-      this.#next(mine);
-      throw error;
-    }
-  }
-
-  #next(failed: Promise<Channel>): void {
-    if (this.#channel !== failed) return;
-    this.#channel = undefined;
-    this.#at = (this.#at + 1) % this.#urls.length;
-  }
-
-  async #dial(): Promise<Channel> {
-    const { clock, network } = this.#world;
-    const connection = await network
-      .endpoint(this.#name)
-      .dial(this.#urls[this.#at]!, { maxFrameBytes: 64 << 20, timeoutMs: 2_000 });
-    return connectChannel(connection, { clock, log: silent, timeoutMs: 2_000 });
-  }
+/** The shipped client on a host of its own. */
+export function simulatedClient(world: SimulatedWorld, name: string, endpoints: readonly string[]): Promise<Client> {
+  const { clock, random, network } = world.host(name).boot();
+  return Client.open({
+    clock,
+    random,
+    endpoints,
+    dial: async (endpoint, timeoutMs) => {
+      const connection = await network.dial(endpoint, { maxFrameBytes: 64 << 20, timeoutMs });
+      return connectChannel(connection, { clock, log: silent, timeoutMs });
+    },
+  });
 }

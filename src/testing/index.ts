@@ -4,7 +4,7 @@ export { checkLinearizability, type LinearizabilityOptions } from "./checkers/li
 export { checkLostWrites, type FinalState } from "./checkers/lost-writes.ts";
 export { checkSerializable } from "./checkers/serializable.ts";
 export type { Verdict } from "./checkers/verdict.ts";
-export { ClusterCaller, type ClusterOptions, SimulatedCluster } from "./cluster.ts";
+export { type ClusterOptions, SimulatedCluster, simulatedClient } from "./cluster.ts";
 export {
   describeOperation,
   History,

@@ -3,12 +3,13 @@
  * may be lost; then the faults end and a liveness phase must converge: every call answered, one leader, equal states.
  */
 import { randomInt } from "../base/prng.ts";
+import type { Client } from "../client/client.ts";
 import type { ServerOptions } from "../server/options.ts";
 import { checkLinearizability } from "./checkers/linearizability.ts";
 import { checkLostWrites } from "./checkers/lost-writes.ts";
 import { checkSerializable } from "./checkers/serializable.ts";
 import { OK, type Verdict, violation } from "./checkers/verdict.ts";
-import { ClusterCaller, SimulatedCluster } from "./cluster.ts";
+import { SimulatedCluster, simulatedClient } from "./cluster.ts";
 import { History } from "./history.ts";
 import { type FaultKind, Nemesis } from "./nemesis.ts";
 import { KvWorkload, type WorkloadCounts } from "./workloads/kv.ts";
@@ -66,15 +67,16 @@ export async function simulate(options: SimOptions): Promise<SimReport> {
     note: (note, member, detail) => history.note(world.clock.now(), note, member, detail),
   });
   const urls = cluster.names.map((name) => SimulatedCluster.clientUrl(name));
-  const callers = Array.from(
-    { length: options.clients ?? randomInt(shape, 2, 6) },
-    (_, i) => new ClusterCaller(world, `client${i}`, urls, i % urls.length),
+  const clients = await Promise.all(
+    Array.from({ length: options.clients ?? randomInt(shape, 2, 6) }, (_, i) =>
+      simulatedClient(world, `client${i}`, urls),
+    ),
   );
   const workload = new KvWorkload({
     clock: world.clock,
     random: world.random("workload"),
     history,
-    calls: callers.map((caller) => (request, call) => caller.call(request, call)),
+    calls: clients.map((client) => (request, call) => client.request(request, call)),
     keys: randomInt(shape, 1, 6),
     thinkMs: randomInt(shape, 10, 200),
   });
@@ -112,7 +114,7 @@ export async function simulate(options: SimOptions): Promise<SimReport> {
       ? OK
       : violation(`not converged ${LIVENESS_MS} ms after the faults ended: ${statusText(cluster)}`);
     cluster.sample();
-    verdicts["serves after the faults"] = await finalChecks(world, callers[0]!, workload, history, verdicts);
+    verdicts["serves after the faults"] = await finalChecks(world, clients[0]!, workload, history, verdicts);
   }
   sampler.cancel();
 
@@ -140,6 +142,7 @@ export async function simulate(options: SimOptions): Promise<SimReport> {
     history,
     trace: world.trace.lines,
   };
+  await world.settle(Promise.all(clients.map((client) => client.close())));
   for (const name of cluster.names) cluster.kill(name, "stays");
   return report;
 }
@@ -147,7 +150,7 @@ export async function simulate(options: SimOptions): Promise<SimReport> {
 /** A last write and a read of everything: both must be answered, and hold all that was acknowledged. */
 async function finalChecks(
   world: SimulatedWorld,
-  caller: ClusterCaller,
+  client: Client,
   workload: KvWorkload,
   history: History,
   verdicts: Record<string, Verdict>,
@@ -155,7 +158,7 @@ async function finalChecks(
   // The first connection may be one that a fault ended: the second attempt has no excuse.
   for (let attempt = 0; attempt < 3; attempt++) {
     const written = await world.settle(
-      workload.perform((request, call) => caller.call(request, call), 0, {
+      workload.perform((request, call) => client.request(request, call), 0, {
         kind: "put",
         key: "tombstone",
         value: `end${attempt}`,
@@ -163,7 +166,7 @@ async function finalChecks(
     );
     if (written === undefined) continue;
     const all = await world.settle(
-      workload.perform((request, call) => caller.call(request, call), 0, { kind: "get", key: "\0", end: "\0" }),
+      workload.perform((request, call) => client.request(request, call), 0, { kind: "get", key: "\0", end: "\0" }),
     );
     if (all?.kind !== "get") continue;
     verdicts["no acknowledged write is lost"] = checkLostWrites(history.operations(), {

@@ -146,7 +146,7 @@ test("a directory is refused while in use, and for another cluster", async () =>
   expect(member).toMatchObject({
     code: 1,
     stdout: "",
-    stderr: expect.stringMatching(/^Error: .*another.*cluster.*\n$/),
+    stderr: expect.stringMatching(/^Error: .*belongs to member .* of cluster .*\n$/),
   });
   expect(readFileSync(config, "utf8")).toBe(before);
 });

@@ -43,7 +43,7 @@ async function traced(script: string, args: (dir: string) => readonly string[]):
   const child: ChildProcess = spawn(
     "strace",
     ["-f", "-y", "-s", "8192", "-e", `trace=${TRACED_CALLS}`, "-e", "signal=none", "-o", file, ...command],
-    { stdio: ["ignore", "pipe", "inherit"] },
+    { stdio: ["ignore", "pipe", "ignore"] },
   );
   const ended = new Promise<void>((resolve, reject) => {
     child.once("error", (error) => reject(error));

@@ -203,6 +203,22 @@ describe("readIndex at the leader", () => {
     expect(core.reads.map(({ ref }) => ref)).toEqual([5]);
   });
 
+  test("M8, B07: or to who has answered, among others", () => {
+    const core = leader({ conf: conf([1, 2, 3, 4]) });
+    const steps = [{ action: "remove" as const, id: m(4) }];
+    const change = { steps, transition: "auto" as const, context: new Uint8Array() };
+    core.raft.proposeConfChange(1, change);
+    core.sync();
+    core.step(2, ok(1, 2, core.session(2))).step(3, ok(1, 2, core.session(3)));
+    core.raft.readIndex(5);
+    core.take();
+    core.step(2, beat(1, 1)).take();
+    expect(core.reads).toEqual([]);
+    core.raft.applyConfChange(at(2), change);
+    core.take();
+    expect(core.reads).toEqual([{ ref: 5, index: 2 }]);
+  });
+
   test("R7, B48: stepping down fails every one by name, the forwarded ones too", () => {
     const core = leader();
     core.raft.readIndex(1);

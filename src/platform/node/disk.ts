@@ -244,10 +244,16 @@ class NodeFile implements DiskFile {
   read(): Promise<Uint8Array> {
     return this.#run("reading", (done) => {
       fstat(this.#fd, (failed, stats) => {
-        if (failed) return done(failed);
+        if (failed) {
+          done(failed);
+          return;
+        }
         const bytes = new Uint8Array(stats.size);
         const more = (at: number): void => {
-          if (at === bytes.length) return done(null, bytes);
+          if (at === bytes.length) {
+            done(null, bytes);
+            return;
+          }
           read(this.#fd, bytes, at, bytes.length - at, at, (error, count) => {
             if (error) done(error);
             else if (count === 0) done(null, bytes.subarray(0, at));
@@ -262,7 +268,10 @@ class NodeFile implements DiskFile {
   write(position: number, bytes: Uint8Array): Promise<void> {
     return this.#run("writing to", (done) => {
       const more = (at: number): void => {
-        if (at === bytes.length) return done(null);
+        if (at === bytes.length) {
+          done(null);
+          return;
+        }
         write(this.#fd, bytes, at, bytes.length - at, position + at, (error, count) => {
           if (error) done(error);
           else more(at + count);

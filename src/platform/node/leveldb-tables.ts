@@ -33,7 +33,7 @@ export async function findTableDamage(directory: string): Promise<string | undef
   if (damage === undefined) return undefined;
   // A process that has it open may have deleted what was looked at: then its index has moved on, and its lock answers.
   const again = await readManifest(directory);
-  return again !== undefined && again.equals(manifest) ? damage : undefined;
+  return again?.equals(manifest) ? damage : undefined;
 }
 
 async function readManifest(directory: string): Promise<Buffer | undefined> {
