@@ -2,7 +2,20 @@
 export { type ErrorCode, type ErrorDetails, type Outcome, type Status, StoreError } from "./base/errors.ts";
 export type { ClusterId, LeaseId, LogIndex, MemberId, Revision, Term } from "./base/ids.ts";
 export { formatId, leaseId, memberId, parseId, revision } from "./base/ids.ts";
-export type { KeyValue, Member, ResponseHeader } from "./protocol/key-value.ts";
-export type { Logger } from "./platform/log.ts";
+export type { Client, HashAnswer, RequestOptions, StatusAnswer } from "./client/client.ts";
+export type {
+  DeleteOptions,
+  DeleteResult,
+  GetOptions,
+  GetResult,
+  PutOptions,
+  PutOutcome,
+  RangeSelection,
+  StoredKeyValue,
+} from "./client/kv.ts";
+export type { MemberAddAnswer, Members, MembersAnswer } from "./client/members.ts";
+export { type CompareOperator, compare, type Op, op, type Txn, type TxnOutcome } from "./client/txn.ts";
 export { type ConnectOptions, connect } from "./node/connect.ts";
 export { Node, type NodeOptions } from "./node/node.ts";
+export type { Logger } from "./platform/log.ts";
+export type { KeyValue, Member, ResponseHeader } from "./protocol/key-value.ts";

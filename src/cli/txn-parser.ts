@@ -75,7 +75,7 @@ function parseCompare(line: string): Compare {
   if (key === undefined) throw malformed("the key must be in double quotes");
   const rest = /^\s*\)\s*(\S+)\s+/.exec(line.slice(key.end));
   if (rest === null) throw malformed("an operator and a value are missing");
-  const result = RESULTS[rest[1]!];
+  const result = Object.hasOwn(RESULTS, rest[1]!) ? RESULTS[rest[1]!] : undefined;
   if (result === undefined) throw malformed(`unknown operator ${rest[1]}, choose =, !=, < or >`);
   const value = unquote(line, key.end + rest[0].length);
   if (value === undefined || value.end !== line.length) throw malformed("the value must be in double quotes");

@@ -11,7 +11,7 @@ import type { Channel } from "../protocol/channel.ts";
 import type { ResponseHeader } from "../protocol/key-value.ts";
 import type { Request, RequestOp } from "../protocol/requests.ts";
 import type { HashKvResult, Response, ResultOf, StatusResult } from "../protocol/responses.ts";
-import { type Dial, Endpoints } from "./endpoints.ts";
+import { type Dial, Endpoints, mayPass, textOf } from "./endpoints.ts";
 import { InProcessRoute } from "./in-process.ts";
 import {
   type DeleteOptions,
@@ -265,17 +265,24 @@ export class Client implements AsyncDisposable {
     await this.close();
   }
 
-  /** One attempt at one member: what is asked of it, no other can answer. */
+  /** Of one member alone: what is asked of it, no other can answer. Only for what changes nothing. */
   async #ask<Q extends Request>(endpoint: string, request: Q, options: RequestOptions): Promise<Response<ResultOf<Q>>> {
     const { signal } = options;
     const deadline = this.#begin(options);
-    let channel: Channel;
-    try {
-      channel = await this.#within(request, this.#route.connectTo(endpoint), deadline, signal);
-    } catch (error) {
-      throw unreachable(error);
+    for (let attempts = 1; ; attempts++) {
+      let channel: Channel;
+      try {
+        channel = await this.#within(request, this.#route.connectTo(endpoint), deadline, signal);
+      } catch (error) {
+        throw unreachable(error);
+      }
+      try {
+        return await channel.call(request, { timeoutMs: Math.max(1, deadline - this.#clock.now()), signal });
+      } catch (error) {
+        // A connection from before the member's restart: a fresh one tells.
+        if (attempts > 1 || !StoreError.is(error, "CONNECTION_LOST")) throw error;
+      }
     }
-    return channel.call(request, { timeoutMs: Math.max(1, deadline - this.#clock.now()), signal });
   }
 
   /** When the call has to end. */
@@ -297,9 +304,7 @@ export class Client implements AsyncDisposable {
       try {
         return await this.#within(request, this.#route.connect(), deadline, signal, last);
       } catch (error) {
-        // Only what can change in a moment is waited for: not another protocol, nor another cluster.
-        const passing = !StoreError.is(error) || error.code === "UNAVAILABLE" || error.code === "CONNECTION_LOST";
-        if (this.#closed || !passing) throw error;
+        if (this.#closed || !mayPass(error)) throw error;
         const pause = pauseMs(rounds, 1, this.#random.next());
         if (this.#clock.now() + pause >= Math.min(deadline, giveUpAt)) throw unreachable(error);
         await this.#pause(request, pause, deadline, signal);
@@ -365,10 +370,12 @@ export class Client implements AsyncDisposable {
 }
 
 /** No member could be reached, so nothing was asked of any. */
-function unreachable(error: unknown): StoreError {
-  if (StoreError.is(error) && error.code !== "UNAVAILABLE" && error.code !== "CONNECTION_LOST") return error;
-  const why = error instanceof Error ? error.message.replace(/^quorate: /, "") : String(error);
-  return new StoreError("UNAVAILABLE", { message: `quorate: no endpoint could be reached: ${why}`, cause: error });
+function unreachable(error: unknown): unknown {
+  if (!mayPass(error)) return error;
+  return new StoreError("UNAVAILABLE", {
+    message: `quorate: no endpoint could be reached: ${textOf(error)}`,
+    cause: error,
+  });
 }
 
 /** About what the request weighs while it waits. */

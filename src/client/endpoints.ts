@@ -122,6 +122,7 @@ export class Endpoints implements Route {
 
   #connectAny(): Promise<[Target, DialedChannel]> {
     const order = this.#order();
+    const reasons: unknown[] = [];
     return new Promise((resolve, reject) => {
       let next = 0;
       let underWay = 0;
@@ -144,11 +145,12 @@ export class Endpoints implements Route {
           },
           (error) => {
             underWay -= 1;
+            reasons.push(error);
             if (settled) return;
             if (next < order.length) tryNext();
             else if (underWay === 0) {
               settled = true;
-              reject(error);
+              reject(noneAnswered(reasons));
             }
           },
         );
@@ -213,6 +215,23 @@ export class Endpoints implements Route {
     target.channel = undefined;
     target.failedAt = this.#o.clock.now();
   }
+}
+
+/** Whether the same attempt may succeed a moment later: not with another protocol, nor in another cluster. */
+export function mayPass(error: unknown): boolean {
+  return !StoreError.is(error) || error.code === "UNAVAILABLE" || error.code === "CONNECTION_LOST";
+}
+
+/** All reasons in one error. As long as one of the endpoints may come back, so may the whole. */
+function noneAnswered(reasons: readonly unknown[]): unknown {
+  if (reasons.length === 1 || !reasons.some(mayPass)) return reasons.at(-1);
+  const texts = reasons.map((reason) => textOf(reason));
+  return new StoreError("UNAVAILABLE", { message: `quorate: ${[...new Set(texts)].join("; ")}`, cause: reasons[0] });
+}
+
+/** Without our own mark, to stand within another text. */
+export function textOf(error: unknown): string {
+  return error instanceof Error ? error.message.replace(/^quorate: /, "") : String(error);
 }
 
 function closedError(): StoreError {

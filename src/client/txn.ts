@@ -74,8 +74,8 @@ const RESULTS = { "=": "equal", "!=": "notEqual", ">": "greater", "<": "less" } 
 export type CompareOperator = keyof typeof RESULTS;
 
 function left(key: string | Uint8Array, operator: CompareOperator, range: RangeSelection) {
-  const result: CompareResult | undefined = RESULTS[operator];
-  if (result === undefined) throw invalid(`unknown operator "${String(operator)}", choose =, !=, < or >`);
+  if (!Object.hasOwn(RESULTS, operator)) throw invalid(`unknown operator "${String(operator)}", choose =, !=, < or >`);
+  const result: CompareResult = RESULTS[operator];
   return { ...selection(key, range), result };
 }
 

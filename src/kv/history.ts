@@ -12,13 +12,15 @@ export interface Change {
 }
 
 interface Batch {
-  readonly revision: number;
   readonly changes: readonly Change[];
   readonly bytes: number;
 }
 
-/** What one change weighs beside its bytes: objects and views. */
-const OVERHEAD = 200;
+/** What takes the place of an evicted batch until the array is cut. */
+const EVICTED: Batch = { changes: [], bytes: 0 };
+
+/** What one change weighs beside its bytes: its objects, and the views and buffers that hold the bytes. */
+const OVERHEAD = 500;
 
 export class History {
   readonly #budget: number;
@@ -69,7 +71,8 @@ export class History {
       this.#first = this.#next;
       return;
     }
-    this.#batches.push({ revision, changes, bytes });
+    // A copy of exact size: an array that was pushed to has room for sixteen more, and most revisions are one change.
+    this.#batches.push({ changes: changes.length === 1 ? [changes[0]!] : changes.slice(), bytes });
     this.#bytes += bytes;
     while (this.#bytes > this.#budget) this.#evict();
     if (this.#head > 1024 && this.#head * 2 > this.#batches.length) {
@@ -85,11 +88,10 @@ export class History {
   }
 
   #evict(): void {
-    const oldest = this.#batches[this.#head]!;
+    this.#bytes -= this.#batches[this.#head]!.bytes;
     // So that the evicted bytes can be collected before the array is cut.
-    this.#batches[this.#head] = { revision: oldest.revision, changes: [], bytes: 0 };
+    this.#batches[this.#head] = EVICTED;
     this.#head += 1;
-    this.#bytes -= oldest.bytes;
-    this.#first = oldest.revision + 1;
+    this.#first += 1;
   }
 }

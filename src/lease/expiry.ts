@@ -15,7 +15,7 @@
 import type { Lease } from "./lease.ts";
 
 /** A lease that nobody renewed for this long, with more than this left, gets a checkpoint: etcd's interval. */
-export const CHECKPOINT_INTERVAL_MS = 5 * 60_000;
+export const CHECKPOINT_INTERVAL_MS: number = 5 * 60_000;
 
 export type Renewal =
   /** The deadline has moved: acknowledge after the read round. */

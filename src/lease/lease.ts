@@ -16,13 +16,13 @@ export class Lease {
   keys: Set<string> | undefined = undefined;
 
   /** When the leader may end it, in its own clock's milliseconds. */
-  deadline = Infinity;
+  deadline: number = Infinity;
   /** Place in the heap of deadlines; -1 = not in it. */
   position = -1;
   /** Its revoke is proposed. */
   revoking = false;
   /** When the lease was last granted, renewed or checkpointed. */
-  touched = -Infinity;
+  touched: number = -Infinity;
   /** Checkpoints taken, and how many of those a clearing one is known to have overruled. */
   checkpoints = 0;
   cleared = 0;

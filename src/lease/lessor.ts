@@ -40,11 +40,7 @@ export class Lessor {
   /** Keys that have a lease. */
   readonly #leaseOf: Map<string, Lease>;
 
-  constructor(
-    records: LeaseRecords,
-    leases: Map<LeaseId, Lease> = new Map(),
-    leaseOf: Map<string, Lease> = new Map(),
-  ) {
+  constructor(records: LeaseRecords, leases: Map<LeaseId, Lease> = new Map(), leaseOf: Map<string, Lease> = new Map()) {
     this.#records = records;
     this.#leases = leases;
     this.#leaseOf = leaseOf;

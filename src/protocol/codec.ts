@@ -162,8 +162,8 @@ function rangeFields(request: RangeRequest): Fields {
     (request.serializable === true ? rangeFlag.serializable : 0) |
     (request.keysOnly === true ? rangeFlag.keysOnly : 0) |
     (request.countOnly === true ? rangeFlag.countOnly : 0);
-  const order = request.sortOrder === undefined ? null : WIRE.sortOrder[request.sortOrder];
-  const target = request.sortTarget === undefined ? null : WIRE.sortTarget[request.sortTarget];
+  const order = request.sortOrder === undefined ? null : numberOf(WIRE.sortOrder, request.sortOrder);
+  const target = request.sortTarget === undefined ? null : numberOf(WIRE.sortTarget, request.sortTarget);
   if (order === undefined || target === undefined) throw new StoreError("INVALID_SORT_OPTION");
   return trimmed([
     WIRE.request.range,
@@ -225,10 +225,15 @@ function opFields(op: RequestOp, depth: number): Fields {
 }
 
 function compareFields(compare: Compare): Fields {
-  const result = WIRE.compareResult[compare.result];
-  const target = WIRE.compareTarget[compare.target];
+  const result = numberOf(WIRE.compareResult, compare.result);
+  const target = numberOf(WIRE.compareTarget, compare.target);
   if (result === undefined || target === undefined) throw new RangeError("unknown compare");
   return trimmed([compare.key, result, target, operandOf(compare), compare.rangeEnd ?? null]);
+}
+
+/** Callers without types may give any word. */
+function numberOf<W extends string>(table: Readonly<Record<W, number>>, word: W): number | undefined {
+  return Object.hasOwn(table, word) ? table[word] : undefined;
 }
 
 function operandOf(compare: Compare): unknown {

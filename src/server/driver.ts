@@ -53,6 +53,8 @@ export class Driver {
   #hardState: HardState;
   #soft: SoftState;
   #ticker: Timer | undefined;
+  /** Runs out into a campaign after the leader's connection ended. */
+  #hint: Timer | undefined;
   #lastTickAt: number;
   #scheduled = false;
   #writing = false;
@@ -89,6 +91,7 @@ export class Driver {
   stop(): void {
     this.#stopped = true;
     this.#ticker?.cancel();
+    this.#hint?.cancel();
     for (const note of this.#notes) note.failed(new StoreError("STOPPED"));
     this.#notes = [];
   }
@@ -119,6 +122,35 @@ export class Driver {
       }
       this.#host.onFailure(error);
     }
+  }
+
+  /**
+   * The connection to a peer ended. Of the leader that is a hint, not a proof: this member forgets it and asks for votes
+   * after a few ticks, in the order of ids so that the others do not ask at the same time. Pre-vote and stickiness keep a
+   * wrong hint harmless (design section 4).
+   */
+  peerDown(peer: MemberId): void {
+    if (this.#stopped) return;
+    const { raft, clock, tickMs } = this.#o;
+    raft.unreachable(peer);
+    const { role, leader, term } = this.#soft;
+    if (role === "follower" && leader === peer) {
+      const { id, conf, votedFor } = raft.status();
+      const rank = conf.voters.filter((voter) => voter !== peer).indexOf(id);
+      raft.forgetLeader();
+      this.#hint?.cancel();
+      if (rank >= 0) {
+        this.#hint = clock.after((1 + rank) * tickMs, () => {
+          const now = raft.status();
+          // A higher term, a vote given or a leader heard of: somebody else is at it already.
+          if (this.#stopped || now.role !== "follower" || now.term !== term) return;
+          if (now.votedFor !== votedFor || now.leader !== undefined) return;
+          raft.campaign();
+          this.poke();
+        });
+      }
+    }
+    this.poke();
   }
 
   /** Durable before it resolves: this member has seen `id` with data. */

@@ -1,8 +1,8 @@
 /** From request to answer: what is checked where, in etcd's order (etcd-semantics section 0.1), and who waits for what. */
 import { StoreError } from "../base/errors.ts";
 import { type ClusterId, type MemberId, NO_LEASE, type Revision, revision, type Term } from "../base/ids.ts";
+import { checkCompact, checkDeleteRange, checkHashKv, checkPut, checkRange, checkTxn } from "../kv/check.ts";
 import { isReadOnlyTxn, isSerializableTxn } from "../kv/txn.ts";
-import { checkDeleteRange, checkPut, checkRange, checkTxn } from "../kv/check.ts";
 import type { Command, Envelope } from "../machine/command.ts";
 import { encodeEnvelope } from "../machine/envelope-codec.ts";
 import type { Applied, Machine } from "../machine/machine.ts";
@@ -81,12 +81,14 @@ export class Router {
         if (!isSerializableTxn(request)) await this.#linearizable(deadline);
         return this.#answer(await this.#inSlices(this.#machine.startTxnRead(request)));
       case "compact": {
+        checkCompact(request);
         const response = await this.#write(request, deadline, options.signal);
         const dropped = this.#o.compacted();
         if (request.physical) await dropped;
         return response;
       }
       case "hashKv":
+        checkHashKv(request);
         return this.#answer(await this.#inSlices(this.#machine.startHashKv(request.revision ?? 0)));
       case "status":
         return this.#answer(await this.#o.status());
@@ -110,6 +112,8 @@ export class Router {
   /** Proposes and waits until this member has applied it. */
   async propose(command: Command, deadline: number, change?: (data: Uint8Array) => ConfChange): Promise<Applied> {
     const { proposals, driver, applier, memberId, incarnation } = this.#o;
+    // etcd's order: the backlog before the size.
+    if (applier.backlog > APPLY_BACKLOG_MAX) throw new StoreError("TOO_MANY_REQUESTS");
     const ref = proposals.nextRef();
     const envelope: Envelope = {
       proposer: memberId,
@@ -123,11 +127,7 @@ export class Router {
     };
     const data = encodeEnvelope(envelope);
     if (data.length > this.#o.maxRequestBytes) throw new StoreError("REQUEST_TOO_LARGE");
-    if (
-      applier.backlog > APPLY_BACKLOG_MAX ||
-      proposals.count >= this.#o.maxPendingProposals ||
-      proposals.bytes + data.length > this.#o.maxPendingBytes
-    ) {
+    if (proposals.count >= this.#o.maxPendingProposals || proposals.bytes + data.length > this.#o.maxPendingBytes) {
       throw new StoreError("TOO_MANY_REQUESTS");
     }
     const proposal = proposals.add(ref, envelope, data, change?.(data), deadline);
@@ -168,7 +168,9 @@ export class Router {
     const header: ResponseHeader = {
       clusterId: this.#o.clusterId,
       memberId: this.#o.memberId,
-      revision: at ?? ("revision" in result && result.kind !== "range" ? result.revision : this.#machine.revision),
+      // A range's own revision too: a slow one is stamped as of its beginning, or whoever watches from its stamp on would
+      // miss what was written meanwhile.
+      revision: at ?? ("revision" in result ? result.revision : this.#machine.revision),
       raftTerm,
     };
     return { header, result };
@@ -176,7 +178,11 @@ export class Router {
 }
 
 function servedByLearner(request: Request): boolean {
-  return request.kind === "status" || request.kind === "hashKv" || (request.kind === "range" && request.serializable === true);
+  return (
+    request.kind === "status" ||
+    request.kind === "hashKv" ||
+    (request.kind === "range" && request.serializable === true)
+  );
 }
 
 /** The caller's giving up does not take the command back: its outcome is unknown to it. */

@@ -280,8 +280,7 @@ export class Server {
         onDown: (peer, reason) => {
           log.info({ peer: formatId(peer), reason }, "peer disconnected");
           if (this.#phase !== "running") return;
-          raft.unreachable(peer);
-          this.#driver.poke();
+          this.#driver.peerDown(peer);
         },
         onRoundTrip: (peer, ms) => metrics.peerRoundTrip(peer, ms / 1000),
         onStream: (from, connection) => this.#reception.accept(from, connection),

@@ -79,6 +79,7 @@ export class Tail {
       if (!this.#dirty) return;
       await this.#file.sync();
       this.#dirty = false;
+      this.#open = this.#open === 0 ? 1 : 0;
     });
   }
 

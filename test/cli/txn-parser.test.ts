@@ -66,6 +66,7 @@ describe("compares", () => {
     ["a value without quotes", 'value("a") = 1', "malformed comparison"],
     ["more behind the value", 'value("a") = "1" x', "malformed comparison"],
     ["an unknown operator", 'value("a") == "1"', "malformed comparison"],
+    ["an operator out of Object's own", 'value("a") constructor "1"', "unknown operator constructor"],
     ["an unknown target", 'size("a") = "1"', "unknown target size"],
     ["a version that is no number", 'version("a") = "x"', "invalid txn compare request"],
     ["a version that is a fraction", 'version("a") = "1.5"', "invalid txn compare request"],

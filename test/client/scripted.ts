@@ -136,15 +136,19 @@ export class Script {
     return this.world.settle(promise, 120_000);
   }
 
-  async failure(promise: Promise<unknown>): Promise<{ readonly error: StoreError; readonly afterMs: number }> {
+  /** The error with which it ends, and after how long. Somebody must let time pass meanwhile. */
+  async caught(promise: Promise<unknown>): Promise<{ readonly error: StoreError; readonly afterMs: number }> {
     const begun = this.world.clock.now();
-    const error = await this.settle(
-      promise.then(
-        () => expect.fail("it was answered"),
-        (reason: unknown) => reason,
-      ),
+    const error: unknown = await promise.then(
+      () => expect.fail("it was answered"),
+      (reason: unknown) => reason,
     );
     expect(error).toBeInstanceOf(StoreError);
     return { error: error as StoreError, afterMs: this.world.clock.now() - begun };
+  }
+
+  /** The same, and lets time pass until then. */
+  failure(promise: Promise<unknown>): Promise<{ readonly error: StoreError; readonly afterMs: number }> {
+    return this.settle(this.caught(promise));
   }
 }

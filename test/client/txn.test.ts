@@ -37,7 +37,7 @@ describe("compare", () => {
       compare.version("a", ">", 0, { prefix: true }),
       { key: b("a"), rangeEnd: b("b"), result: "greater", target: "version", version: 0 },
     ],
-  ])("%j", (made, expected) => {
+  ])("case %#", (made, expected) => {
     expect(made).toStrictEqual(expected);
   });
 

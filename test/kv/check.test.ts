@@ -54,7 +54,12 @@ function codeOf(check: () => void): ErrorCode | "ok" {
 describe("each refusal has etcd's status and text", () => {
   const long = times(129, (i) => put(`k${i}`));
   const cases: readonly (readonly [string, () => void, string, string])[] = [
-    ["range without a key", () => checkRange(range({ key: NONE })), "INVALID_ARGUMENT", "etcdserver: key is not provided"],
+    [
+      "range without a key",
+      () => checkRange(range({ key: NONE })),
+      "INVALID_ARGUMENT",
+      "etcdserver: key is not provided",
+    ],
     [
       "range with an unknown order",
       () => checkRange(range({ sortOrder: wrong("sideways") })),
@@ -143,7 +148,15 @@ describe("checkPut", () => {
 
 describe("checkTxn: the order of checks", () => {
   const cases: readonly (readonly [string, TxnRequest, ErrorCode | "ok"])[] = [
-    ["the count comes before an empty compare key", txn(times(129, (i) => put(`${i}`)), [], [version("")]), "TOO_MANY_OPS"],
+    [
+      "the count comes before an empty compare key",
+      txn(
+        times(129, (i) => put(`${i}`)),
+        [],
+        [version("")],
+      ),
+      "TOO_MANY_OPS",
+    ],
     ["compares come before operations", txn([wrong({})], [], [version("")]), "EMPTY_KEY"],
     ["success comes before failure", txn([wrong({})], [put("")]), "KEY_NOT_FOUND"],
     ["failure is checked too", txn([], [put("")]), "EMPTY_KEY"],
@@ -159,12 +172,36 @@ describe("checkTxn: the order of checks", () => {
 describe("checkTxn: how many operations", () => {
   const puts = (count: number, prefix = ""): RequestOp[] => times(count, (i) => put(`${prefix}${i}`));
   const cases: readonly (readonly [string, TxnRequest, ErrorCode | "ok"])[] = [
-    ["128 in each list", txn(puts(128), puts(128), times(128, () => version("k"))), "ok"],
-    ["129 compares", txn([], [], times(129, () => version("k"))), "TOO_MANY_OPS"],
+    [
+      "128 in each list",
+      txn(
+        puts(128),
+        puts(128),
+        times(128, () => version("k")),
+      ),
+      "ok",
+    ],
+    [
+      "129 compares",
+      txn(
+        [],
+        [],
+        times(129, () => version("k")),
+      ),
+      "TOO_MANY_OPS",
+    ],
     ["129 in failure", txn([], puts(129)), "TOO_MANY_OPS"],
     ["one in the parent leaves 127 for a nested one", txn([txn(puts(127))]), "ok"],
     ["and not 128", txn([txn(puts(128))]), "TOO_MANY_OPS"],
-    ["the parent's longest list counts, compares too", txn([txn(puts(100))], [], times(29, () => version("k"))), "TOO_MANY_OPS"],
+    [
+      "the parent's longest list counts, compares too",
+      txn(
+        [txn(puts(100))],
+        [],
+        times(29, () => version("k")),
+      ),
+      "TOO_MANY_OPS",
+    ],
     ["siblings have an allowance each", txn([txn(puts(126, "a")), txn(puts(126, "b"))]), "ok"],
     ["128 parents leave nothing", txn([txn([]), ...puts(127)]), "ok"],
     ["not even one", txn([txn(puts(1, "n")), ...puts(127)]), "TOO_MANY_OPS"],
@@ -249,7 +286,10 @@ describe("what no type lets through is INVALID_REQUEST", () => {
     ["the same with ignoreLease", () => checkPut(put("k", { lease: wrong(0), ignoreLease: true }))],
     ["a lease beyond 64 bits", () => checkPut(put("k", { lease: wrong(1n << 63n) }))],
     ["a range end that is text", () => checkRange(range({ rangeEnd: wrong("z") }))],
-    ["a delete's range end that is text", () => checkDeleteRange({ kind: "deleteRange", key: bytes("k"), rangeEnd: wrong("z") })],
+    [
+      "a delete's range end that is text",
+      () => checkDeleteRange({ kind: "deleteRange", key: bytes("k"), rangeEnd: wrong("z") }),
+    ],
     ["a limit that is a fraction", () => checkRange(range({ limit: 1.5 }))],
     ["a limit that is text", () => checkRange(range({ limit: wrong("3") }))],
     ["a revision beyond 2^53", () => checkRange(range({ revision: 2 ** 53 }))],
@@ -263,14 +303,32 @@ describe("what no type lets through is INVALID_REQUEST", () => {
     ["a hash at half a revision", () => checkHashKv({ kind: "hashKv", revision: 2.5 })],
     ["a txn without lists", () => checkTxn(wrong({ kind: "txn" }), 128)],
     ["a compare that is null", () => checkTxn(txn([], [], [wrong(null)]), 128)],
-    ["a compare with an unknown result", () => checkTxn(txn([], [], [wrong({ ...version("k"), result: "like" })]), 128)],
-    ["a compare with an unknown target", () => checkTxn(txn([], [], [wrong({ ...version("k"), target: "colour" })]), 128)],
+    [
+      "a compare with an unknown result",
+      () => checkTxn(txn([], [], [wrong({ ...version("k"), result: "like" })]), 128),
+    ],
+    [
+      "a compare with an unknown target",
+      () => checkTxn(txn([], [], [wrong({ ...version("k"), target: "colour" })]), 128),
+    ],
     ["a compare without its operand", () => checkTxn(txn([], [], [wrong({ ...version("k"), target: "mod" })]), 128)],
-    ["a compare with a value that is text", () => checkTxn(txn([], [], [wrong({ ...version("k"), target: "value", value: "v" })]), 128)],
-    ["a compare with a lease that is a number", () => checkTxn(txn([], [], [wrong({ ...version("k"), target: "lease", lease: 1 })]), 128)],
+    [
+      "a compare with a value that is text",
+      () => checkTxn(txn([], [], [wrong({ ...version("k"), target: "value", value: "v" })]), 128),
+    ],
+    [
+      "a compare with a lease that is a number",
+      () => checkTxn(txn([], [], [wrong({ ...version("k"), target: "lease", lease: 1 })]), 128),
+    ],
     ["a compare without a lease", () => checkTxn(txn([], [], [wrong({ ...version("k"), target: "lease" })]), 128)],
-    ["a compare with half a create revision", () => checkTxn(txn([], [], [wrong({ ...version("k"), target: "create", createRevision: 0.5 })]), 128)],
-    ["a compare with a range end that is text", () => checkTxn(txn([], [], [wrong({ ...version("k"), rangeEnd: "z" })]), 128)],
+    [
+      "a compare with half a create revision",
+      () => checkTxn(txn([], [], [wrong({ ...version("k"), target: "create", createRevision: 0.5 })]), 128),
+    ],
+    [
+      "a compare with a range end that is text",
+      () => checkTxn(txn([], [], [wrong({ ...version("k"), rangeEnd: "z" })]), 128),
+    ],
   ];
   test.each(cases)("%s", (_name, check) => {
     expect(codeOf(check)).toBe("INVALID_REQUEST");

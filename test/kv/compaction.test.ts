@@ -1,9 +1,10 @@
 import { describe, expect, test } from "vitest";
-import { KEY_SPACE } from "../../src/machine/state-store.ts";
 import { decodeHead } from "../../src/machine/records.ts";
+import { KEY_SPACE } from "../../src/machine/state-store.ts";
 import { answer, bytes, Member, openMachine, show } from "../support/state.ts";
 
-const put = (member: Member, key: string, value = ""): object => member.ask({ kind: "put", key: bytes(key), value: bytes(value) });
+const put = (member: Member, key: string, value = ""): object =>
+  member.ask({ kind: "put", key: bytes(key), value: bytes(value) });
 const del = (member: Member, key: string): object => member.ask({ kind: "deleteRange", key: bytes(key) });
 const compact = (member: Member, revision: number): object => answer(() => member.ask({ kind: "compact", revision }));
 const all = (member: Member, revision = 0): object =>
@@ -168,8 +169,12 @@ describe("dropping", () => {
     }
     expect(steps).toBeGreaterThan(8);
     expect(stored(member)).toEqual(["k@3001", "other@3002", "k@3003"]);
-    expect(show(member.ask({ kind: "range", key: bytes("k"), revision: 3_002 }))).toMatchObject({ kvs: [{ value: "2999" }] });
-    expect(show(member.ask({ kind: "range", key: bytes("k") }))).toMatchObject({ kvs: [{ value: "meanwhile", version: 3_001 }] });
+    expect(show(member.ask({ kind: "range", key: bytes("k"), revision: 3_002 }))).toMatchObject({
+      kvs: [{ value: "2999" }],
+    });
+    expect(show(member.ask({ kind: "range", key: bytes("k") }))).toMatchObject({
+      kvs: [{ value: "meanwhile", version: 3_001 }],
+    });
   });
 
   test("waits for a read that holds a revision, as far as that needs it", () => {

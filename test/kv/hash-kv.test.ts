@@ -9,7 +9,8 @@ import { slowCrc32c } from "./model.ts";
 const put = (member: Member, key: string, value: string): void => {
   member.ask({ kind: "put", key: bytes(key), value: bytes(value) });
 };
-const hashAt = (member: Member, at = 0): number => (member.ask({ kind: "hashKv", revision: at }, 3) as HashKvResult).hash;
+const hashAt = (member: Member, at = 0): number =>
+  (member.ask({ kind: "hashKv", revision: at }, 3) as HashKvResult).hash;
 
 function program(): Member {
   const member = new Member();
@@ -78,7 +79,11 @@ describe("hashKv", () => {
     const member = program();
     expect(member.ask({ kind: "hashKv" })).toMatchObject({ revision: 7, compactRevision: -1, hashRevision: 7 });
     member.ask({ kind: "compact", revision: 4 });
-    expect(member.ask({ kind: "hashKv", revision: 5 })).toMatchObject({ revision: 7, compactRevision: 4, hashRevision: 5 });
+    expect(member.ask({ kind: "hashKv", revision: 5 })).toMatchObject({
+      revision: 7,
+      compactRevision: 4,
+      hashRevision: 5,
+    });
   });
 
   test("refuses what is compacted or not there yet, but not the compact revision itself", () => {

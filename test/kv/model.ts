@@ -119,14 +119,26 @@ export class Model {
   #range(request: RangeRequest): Answer {
     const wanted = request.revision ?? 0;
     const at = wanted <= 0 ? this.#now : wanted;
-    const all = this.liveAt(at).filter(({ key }) => inRange(key, text(request.key), text(request.rangeEnd ?? new Uint8Array())));
+    const all = this.liveAt(at).filter(({ key }) =>
+      inRange(key, text(request.key), text(request.rangeEnd ?? new Uint8Array())),
+    );
     const base = { kind: "range", revision: this.#now, count: all.length } as const;
     if (request.countOnly) return { ...base, kvs: [], more: false };
     const target = request.sortTarget ?? "key";
     let order = request.sortOrder ?? "none";
     const limit = request.limit ?? 0;
-    const bounds = [request.minModRevision, request.maxModRevision, request.minCreateRevision, request.maxCreateRevision];
-    const [minMod, maxMod, minCreate, maxCreate] = bounds.map((bound) => bound ?? 0) as [number, number, number, number];
+    const bounds = [
+      request.minModRevision,
+      request.maxModRevision,
+      request.minCreateRevision,
+      request.maxCreateRevision,
+    ];
+    const [minMod, maxMod, minCreate, maxCreate] = bounds.map((bound) => bound ?? 0) as [
+      number,
+      number,
+      number,
+      number,
+    ];
     const filters = minMod !== 0 || maxMod !== 0 || minCreate !== 0 || maxCreate !== 0;
     let kvs = all;
     if (limit > 0 && !filters && (order === "none" || (order === "ascend" && target === "key"))) {
@@ -174,7 +186,16 @@ export class Model {
     const going = this.liveAt(this.#now).filter(({ key }) => inRange(key, text(request.key), end));
     for (const { key } of going) {
       const mod = this.revision + 1;
-      this.#versions.push({ key, create: 0, mod, version: 0, value: "", lease: "0", sub: this.#changes++, deleted: true });
+      this.#versions.push({
+        key,
+        create: 0,
+        mod,
+        version: 0,
+        value: "",
+        lease: "0",
+        sub: this.#changes++,
+        deleted: true,
+      });
     }
     return { kind: "deleteRange", revision: this.#now, deleted: going.length, prevKvs: request.prevKv ? going : [] };
   }
@@ -209,7 +230,8 @@ export class Model {
     const walk = (one: TxnRequest): void => {
       for (const op of left.shift() ? one.success : one.failure) {
         if (op.kind === "txn") walk(op);
-        if (op.kind === "deleteRange" && text(op.rangeEnd ?? new Uint8Array()) === "\0") deletedToTheEnd.push(text(op.key));
+        if (op.kind === "deleteRange" && text(op.rangeEnd ?? new Uint8Array()) === "\0")
+          deletedToTheEnd.push(text(op.key));
         if (op.kind === "range" && (op.revision ?? 0) !== 0) {
           if (op.revision! > this.revision) throw new ModelError("FUTURE_REVISION");
           if (op.revision! < this.compactRevision) throw new ModelError("COMPACTED");
@@ -314,11 +336,14 @@ function checkDuplicates(ops: readonly RequestOp[]): Touched {
   const deletes: (readonly [string, string])[] = [];
   const puts = new Set<string>();
   const hit = (key: string): boolean =>
-    deletes.some(([from, end]) => (end === "" ? from === key : compareTexts(from, key) <= 0 && compareTexts(key, end) < 0));
+    deletes.some(([from, end]) =>
+      end === "" ? from === key : compareTexts(from, key) <= 0 && compareTexts(key, end) < 0,
+    );
   const duplicate = (): never => {
     throw new ModelError("DUPLICATE_KEY");
   };
-  for (const op of ops) if (op.kind === "deleteRange") deletes.push([text(op.key), text(op.rangeEnd ?? new Uint8Array())]);
+  for (const op of ops)
+    if (op.kind === "deleteRange") deletes.push([text(op.key), text(op.rangeEnd ?? new Uint8Array())]);
   for (const op of ops) {
     if (op.kind !== "txn") continue;
     const then = checkDuplicates(op.success);
@@ -352,9 +377,12 @@ function storedKey(version: Version): Buffer {
 }
 
 function storedValue(version: Version): Buffer {
-  const field = (number: number, value: bigint): Buffer => (value === 0n ? Buffer.alloc(0) : Buffer.concat([varint(BigInt(number << 3)), varint(value)]));
+  const field = (number: number, value: bigint): Buffer =>
+    value === 0n ? Buffer.alloc(0) : Buffer.concat([varint(BigInt(number << 3)), varint(value)]);
   const blob = (number: number, value: Buffer): Buffer =>
-    value.length === 0 ? value : Buffer.concat([varint(BigInt((number << 3) | 2)), varint(BigInt(value.length)), value]);
+    value.length === 0
+      ? value
+      : Buffer.concat([varint(BigInt((number << 3) | 2)), varint(BigInt(value.length)), value]);
   return Buffer.concat([
     blob(1, bytes(version.key)),
     field(2, BigInt(version.create)),

@@ -42,7 +42,9 @@ describe("prefixEnd", () => {
 
   test(`spans exactly the keys that begin with the prefix (seed ${seed})`, () => {
     const short = fc.uint8Array({ maxLength: 3 });
-    const near = fc.array(fc.constantFrom(0, 1, 0x61, 0xfe, 0xff), { maxLength: 3 }).map((list) => Uint8Array.from(list));
+    const near = fc
+      .array(fc.constantFrom(0, 1, 0x61, 0xfe, 0xff), { maxLength: 3 })
+      .map((list) => Uint8Array.from(list));
     const any = fc.oneof(short, near);
     fc.assert(
       fc.property(any, any, (prefix, key) => {

@@ -31,19 +31,24 @@ describe("runSlice", () => {
 describe("sortInSlices", () => {
   test(`sorts as the engine does, ties in their order, whatever the slices (seed ${seed})`, () => {
     fc.assert(
-      fc.property(fc.integer(), fc.integer({ min: 0, max: 3_000 }), fc.integer({ min: 1, max: 5_000 }), (chance, count, steps) => {
-        const random = prng(chance);
-        const items = Array.from({ length: count }, (_, i) => ({ rank: randomInt(random, 0, 40), i }));
-        const expected = [...items].sort((a, b) => a.rank - b.rank || a.i - b.i);
-        const budget: Budget = { left: 0 };
-        const sorting = sortInSlices(items, (a, b) => a.rank - b.rank, budget);
-        for (;;) {
-          const sorted = runSlice(sorting, budget, steps);
-          if (sorted === undefined) continue;
-          expect(sorted).toEqual(expected);
-          return;
-        }
-      }),
+      fc.property(
+        fc.integer(),
+        fc.integer({ min: 0, max: 3_000 }),
+        fc.integer({ min: 1, max: 5_000 }),
+        (chance, count, steps) => {
+          const random = prng(chance);
+          const items = Array.from({ length: count }, (_, i) => ({ rank: randomInt(random, 0, 40), i }));
+          const expected = [...items].sort((a, b) => a.rank - b.rank || a.i - b.i);
+          const budget: Budget = { left: 0 };
+          const sorting = sortInSlices(items, (a, b) => a.rank - b.rank, budget);
+          for (;;) {
+            const sorted = runSlice(sorting, budget, steps);
+            if (sorted === undefined) continue;
+            expect(sorted).toEqual(expected);
+            return;
+          }
+        },
+      ),
       { seed, numRuns: 60 },
     );
   });

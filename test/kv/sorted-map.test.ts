@@ -32,7 +32,7 @@ describe("SortedMap", () => {
   ])("holds thousands of keys, %s", (_name, keyOf) => {
     const map = new SortedMap<number>();
     const names = Array.from({ length: 5_000 }, (_, i) => String(keyOf(i)).padStart(10, "0"));
-    names.forEach((name, i) => map.insert(name, i));
+    for (const [i, name] of names.entries()) map.insert(name, i);
     expect(map.size).toBe(5_000);
     expect(all(map, 100)).toEqual([...names].sort());
     expect(map.get(names[1234]!)).toBe(1234);
@@ -49,7 +49,8 @@ describe("SortedMap", () => {
     fc.assert(
       fc.property(fc.integer(), fc.integer({ min: 1, max: 2_000 }), (chance, count) => {
         const random = prng(chance);
-        const key = (): string => String.fromCharCode(...Array.from({ length: randomInt(random, 0, 3) }, () => randomInt(random, 0, 255)));
+        const key = (): string =>
+          String.fromCharCode(...Array.from({ length: randomInt(random, 0, 3) }, () => randomInt(random, 0, 255)));
         const loaded = [...new Set(Array.from({ length: randomInt(random, 0, 1_500) }, key))].sort();
         const map = SortedMap.load(loaded, (name) => name.length);
         let model = [...loaded];

@@ -67,25 +67,29 @@ describe("Store", () => {
 
   test(`a read that began before a compaction ends as it began, though everything below is dropped (seed ${seed})`, () => {
     fc.assert(
-      fc.property(fc.array(put, { minLength: 8, maxLength: 30, size: "max" }), fc.integer({ min: 1, max: 6 }), (puts, steps) => {
-        const member = new Member();
-        for (const one of puts) answer(() => member.ask(one));
-        const { revision } = member.machine;
-        const at = Math.max(1, revision - 3);
-        const request = { kind: "range", key: bytes("a"), rangeEnd: bytes("\0"), revision: at } as const;
-        const expected = kvsOf(member, request);
-        const read = member.machine.startRange(request);
-        const early = read.step(steps);
-        for (const name of ["a", "b", "c", "d", "\xff"]) {
-          member.ask({ kind: "deleteRange", key: bytes(name) });
-          member.ask({ kind: "put", key: bytes(name), value: bytes("new") });
-        }
-        member.ask({ kind: "compact", revision: member.machine.revision });
-        for (let i = 0; i < 20; i++) member.machine.compactStep(100);
-        expect(show(early ?? finishRead(read, steps))).toMatchObject({ kvs: expected });
-        member.dropAll();
-        expect(member.machine.compactionPending).toBe(false);
-      }),
+      fc.property(
+        fc.array(put, { minLength: 8, maxLength: 30, size: "max" }),
+        fc.integer({ min: 1, max: 6 }),
+        (puts, steps) => {
+          const member = new Member();
+          for (const one of puts) answer(() => member.ask(one));
+          const { revision } = member.machine;
+          const at = Math.max(1, revision - 3);
+          const request = { kind: "range", key: bytes("a"), rangeEnd: bytes("\0"), revision: at } as const;
+          const expected = kvsOf(member, request);
+          const read = member.machine.startRange(request);
+          const early = read.step(steps);
+          for (const name of ["a", "b", "c", "d", "\xff"]) {
+            member.ask({ kind: "deleteRange", key: bytes(name) });
+            member.ask({ kind: "put", key: bytes(name), value: bytes("new") });
+          }
+          member.ask({ kind: "compact", revision: member.machine.revision });
+          for (let i = 0; i < 20; i++) member.machine.compactStep(100);
+          expect(show(early ?? finishRead(read, steps))).toMatchObject({ kvs: expected });
+          member.dropAll();
+          expect(member.machine.compactionPending).toBe(false);
+        },
+      ),
       { seed, numRuns: 100 },
     );
   });

@@ -130,7 +130,15 @@ function example(): Member {
 }
 
 describe("range", () => {
-  const cases: readonly (readonly [string, string, string | undefined, Partial<RangeRequest>, string, boolean, number])[] = [
+  const cases: readonly (readonly [
+    string,
+    string,
+    string | undefined,
+    Partial<RangeRequest>,
+    string,
+    boolean,
+    number,
+  ])[] = [
     ["one key", "a", undefined, {}, "a", false, 1],
     ["one absent key", "d", undefined, {}, "", false, 0],
     ["half-open", "a", "c", {}, "ab", false, 2],
@@ -147,7 +155,15 @@ describe("range", () => {
     ["descending", "\0", "\0", { sortOrder: "descend" }, "ecba", false, 4],
     ["descending with a limit", "\0", "\0", { sortOrder: "descend", limit: 1 }, "e", true, 4],
     ["by version", "\0", "\0", { sortOrder: "descend", sortTarget: "version" }, "abce", false, 4],
-    ["by version, ascending: ties in key order", "\0", "\0", { sortOrder: "ascend", sortTarget: "version" }, "bcea", false, 4],
+    [
+      "by version, ascending: ties in key order",
+      "\0",
+      "\0",
+      { sortOrder: "ascend", sortTarget: "version" },
+      "bcea",
+      false,
+      4,
+    ],
     ["by create revision", "\0", "\0", { sortOrder: "descend", sortTarget: "create" }, "ecba", false, 4],
     ["by mod revision", "\0", "\0", { sortOrder: "ascend", sortTarget: "mod" }, "bcea", false, 4],
     ["by value", "\0", "\0", { sortOrder: "ascend", sortTarget: "value" }, "ecab", false, 4],
@@ -161,7 +177,15 @@ describe("range", () => {
     ["mod at most", "\0", "\0", { maxModRevision: 8 }, "bce", false, 4],
     ["create at least", "\0", "\0", { minCreateRevision: 5 }, "ce", false, 4],
     ["create at most", "\0", "\0", { maxCreateRevision: 5 }, "abc", false, 4],
-    ["both ends of both", "\0", "\0", { minModRevision: 4, maxModRevision: 8, minCreateRevision: 5, maxCreateRevision: 7 }, "c", false, 4],
+    [
+      "both ends of both",
+      "\0",
+      "\0",
+      { minModRevision: 4, maxModRevision: 8, minCreateRevision: 5, maxCreateRevision: 7 },
+      "c",
+      false,
+      4,
+    ],
     ["a filter, then the limit", "\0", "\0", { minModRevision: 5, limit: 1 }, "a", true, 4],
     ["a negative bound is a bound", "\0", "\0", { maxModRevision: -1 }, "", false, 4],
     ["the count alone", "\0", "\0", { countOnly: true }, "", false, 4],
@@ -176,7 +200,12 @@ describe("range", () => {
     // Stamped with the current revision, whatever the revision read.
     expect(result.revision).toBe(9);
     // And the same when cut into the smallest slices.
-    const request = { kind: "range", key: bytes(key), rangeEnd: end === undefined ? undefined : bytes(end), ...more } as const;
+    const request = {
+      kind: "range",
+      key: bytes(key),
+      rangeEnd: end === undefined ? undefined : bytes(end),
+      ...more,
+    } as const;
     expect(show(finishRead(member.machine.startRange(request), 1))).toEqual(show(result));
   });
 

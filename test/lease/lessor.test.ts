@@ -2,7 +2,7 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { InvariantError } from "../../src/base/assert.ts";
 import { type LeaseId, leaseId, NO_LEASE } from "../../src/base/ids.ts";
-import { Lessor, LessorLoader, type LeaseRecord } from "../../src/lease/lessor.ts";
+import { type LeaseRecord, Lessor, LessorLoader } from "../../src/lease/lessor.ts";
 import { effectiveTtl, minimumTtl, TTL_MAX } from "../../src/lease/ttl.ts";
 import { testSeed } from "../support/seed.ts";
 import { MapRecords } from "./records.ts";
@@ -62,7 +62,13 @@ describe("Lessor.grant", () => {
 
   test.each([
     ["an id that is taken", A, 5, "LEASE_EXISTS", "etcdserver: lease already exists"],
-    ["an id that is taken, with too large a TTL", A, TTL_MAX + 1, "LEASE_TTL_TOO_LARGE", "etcdserver: too large lease TTL"],
+    [
+      "an id that is taken, with too large a TTL",
+      A,
+      TTL_MAX + 1,
+      "LEASE_TTL_TOO_LARGE",
+      "etcdserver: too large lease TTL",
+    ],
     ["a TTL above the limit", B, TTL_MAX + 1, "LEASE_TTL_TOO_LARGE", "etcdserver: too large lease TTL"],
     ["the id that stands for none", NO_LEASE, 5, "LEASE_NOT_FOUND", "etcdserver: requested lease not found"],
   ])("%s is refused and changes nothing", (_name, id, ttl, code, message) => {

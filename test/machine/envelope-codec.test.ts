@@ -23,7 +23,14 @@ const command: fc.Arbitrary<Command> = fc.oneof(
   { weight: 2, arbitrary: put },
   { weight: 2, arbitrary: deleteRange },
   { weight: 5, arbitrary: txn },
-  { weight: 1, arbitrary: fc.record({ kind: fc.constant("compact" as const), revision: fc.maxSafeInteger(), physical: fc.boolean() }) },
+  {
+    weight: 1,
+    arbitrary: fc.record({
+      kind: fc.constant("compact" as const),
+      revision: fc.maxSafeInteger(),
+      physical: fc.boolean(),
+    }),
+  },
   {
     weight: 1,
     arbitrary: fc.record({
@@ -38,7 +45,10 @@ const command: fc.Arbitrary<Command> = fc.oneof(
   { weight: 1, arbitrary: fc.record({ kind: fc.constant("memberRemove" as const), id: member }) },
   { weight: 1, arbitrary: fc.record({ kind: fc.constant("memberUpdate" as const), id: member, peerUrls: urls }) },
   { weight: 1, arbitrary: fc.record({ kind: fc.constant("memberPromote" as const), id: member }) },
-  { weight: 1, arbitrary: fc.record({ kind: fc.constant("memberPublish" as const), id: member, name, clientUrls: urls }) },
+  {
+    weight: 1,
+    arbitrary: fc.record({ kind: fc.constant("memberPublish" as const), id: member, name, clientUrls: urls }),
+  },
 );
 
 const envelope: fc.Arbitrary<Envelope> = fc.record({
@@ -56,7 +66,13 @@ const envelope: fc.Arbitrary<Envelope> = fc.record({
 function filled(op: Command | RequestOp): unknown {
   switch (op.kind) {
     case "put":
-      return { ...op, lease: op.lease, prevKv: !!op.prevKv, ignoreValue: !!op.ignoreValue, ignoreLease: !!op.ignoreLease };
+      return {
+        ...op,
+        lease: op.lease,
+        prevKv: !!op.prevKv,
+        ignoreValue: !!op.ignoreValue,
+        ignoreLease: !!op.ignoreLease,
+      };
     case "deleteRange":
       return { ...op, rangeEnd: op.rangeEnd, prevKv: !!op.prevKv };
     case "range":
@@ -91,10 +107,22 @@ describe("golden bytes", () => {
     ["put", { kind: "put", key: bytes("k"), value: bytes("v") }, `010100${head}00000000016b0000000176`],
     [
       "put with everything",
-      { kind: "put", key: bytes("k"), value: bytes(""), lease: leaseId(-2), prevKv: true, ignoreValue: true, ignoreLease: true },
+      {
+        kind: "put",
+        key: bytes("k"),
+        value: bytes(""),
+        lease: leaseId(-2),
+        prevKv: true,
+        ignoreValue: true,
+        ignoreLease: true,
+      },
       `010100${head}0ffffffffffffffffe000000016b00000000`,
     ],
-    ["deleteRange", { kind: "deleteRange", key: bytes("a"), rangeEnd: bytes("\0"), prevKv: true }, `010200${head}0300000001610000000100`],
+    [
+      "deleteRange",
+      { kind: "deleteRange", key: bytes("a"), rangeEnd: bytes("\0"), prevKv: true },
+      `010200${head}0300000001610000000100`,
+    ],
     [
       "txn",
       {
@@ -104,9 +132,21 @@ describe("golden bytes", () => {
           { key: bytes("b"), rangeEnd: bytes("c"), result: "notEqual", target: "value", value: bytes("x") },
           { key: bytes("c"), result: "less", target: "lease", lease: leaseId(5) },
         ],
-        success: [{ kind: "put", key: bytes("k"), value: bytes("v") }, { kind: "txn", compare: [], success: [], failure: [] }],
+        success: [
+          { kind: "put", key: bytes("k"), value: bytes("v") },
+          { kind: "txn", compare: [], success: [], failure: [] },
+        ],
         failure: [
-          { kind: "range", key: bytes("k"), rangeEnd: bytes("l"), limit: 5, minCreateRevision: 2, sortOrder: "descend", sortTarget: "value", keysOnly: true },
+          {
+            kind: "range",
+            key: bytes("k"),
+            rangeEnd: bytes("l"),
+            limit: 5,
+            minCreateRevision: 2,
+            sortOrder: "descend",
+            sortTarget: "value",
+            keysOnly: true,
+          },
           { kind: "deleteRange", key: bytes("k") },
         ],
       },
@@ -127,7 +167,11 @@ describe("golden bytes", () => {
       `010600${head}0100000000000000b200000001000000026e320000000200000001700000000` + "2c3b600000000",
     ],
     ["memberRemove", { kind: "memberRemove", id: memberId(0xb2n) }, `010700${head}00000000000000b2`],
-    ["memberUpdate", { kind: "memberUpdate", id: memberId(0xb2n), peerUrls: ["p"] }, `010800${head}00000000000000b2000000010000000170`],
+    [
+      "memberUpdate",
+      { kind: "memberUpdate", id: memberId(0xb2n), peerUrls: ["p"] },
+      `010800${head}00000000000000b2000000010000000170`,
+    ],
     ["memberPromote", { kind: "memberPromote", id: memberId(0xb2n) }, `010900${head}00000000000000b2`],
     [
       "memberPublish",
@@ -203,14 +247,18 @@ describe("bytes from outside", () => {
   test(`changed bytes are refused or mean something else, which goes round again (seed ${seed})`, () => {
     let meant = 0;
     fc.assert(
-      fc.property(envelope, fc.array(fc.tuple(fc.nat(), fc.nat({ max: 255 })), { minLength: 1, maxLength: 4 }), (one, changes) => {
-        const data = encodeEnvelope(one);
-        for (const [at, byte] of changes) data[at % data.length] = byte;
-        const decoded = decodeOr(data);
-        if (decoded === "refused") return;
-        meant += 1;
-        expect(decodeEnvelope(encodeEnvelope(decoded))).toEqual(decoded);
-      }),
+      fc.property(
+        envelope,
+        fc.array(fc.tuple(fc.nat(), fc.nat({ max: 255 })), { minLength: 1, maxLength: 4 }),
+        (one, changes) => {
+          const data = encodeEnvelope(one);
+          for (const [at, byte] of changes) data[at % data.length] = byte;
+          const decoded = decodeOr(data);
+          if (decoded === "refused") return;
+          meant += 1;
+          expect(decodeEnvelope(encodeEnvelope(decoded))).toEqual(decoded);
+        },
+      ),
       { seed, numRuns: 3_000 },
     );
     expect(meant).toBeGreaterThan(100);
@@ -218,10 +266,15 @@ describe("bytes from outside", () => {
 
   test(`noise is refused (seed ${seed})`, () => {
     fc.assert(
-      fc.property(fc.uint8Array({ maxLength: 200 }), fc.boolean(), fc.integer({ min: 1, max: 10 }), (noise, plausible, kind) => {
-        if (plausible && noise.length > 3) noise.set([1, kind, 0]);
-        decodeOr(noise);
-      }),
+      fc.property(
+        fc.uint8Array({ maxLength: 200 }),
+        fc.boolean(),
+        fc.integer({ min: 1, max: 10 }),
+        (noise, plausible, kind) => {
+          if (plausible && noise.length > 3) noise.set([1, kind, 0]);
+          decodeOr(noise);
+        },
+      ),
       { seed, numRuns: 3_000 },
     );
   });
@@ -245,20 +298,27 @@ describe("bytes from outside", () => {
   ])("a newer %s says so", (_name, at) => {
     const data = encodeEnvelope(envelopeOf({ kind: "compact", revision: 1 }));
     data[at] = 99;
-    expect(() => decodeEnvelope(data)).toThrow(expect.objectContaining({ code: "FORMAT_TOO_NEW", details: { format: 99 } }));
+    expect(() => decodeEnvelope(data)).toThrow(
+      expect.objectContaining({ code: "FORMAT_TOO_NEW", details: { format: 99 } }),
+    );
   });
 
   test("so does a newer operation of a transaction", () => {
     const inner: RequestOp = { kind: "deleteRange", key: bytes("k") };
     const data = encodeEnvelope(envelopeOf({ kind: "txn", compare: [], success: [inner], failure: [] }));
     data[27 + 12] = 77;
-    expect(() => decodeEnvelope(data)).toThrow(expect.objectContaining({ code: "FORMAT_TOO_NEW", details: { format: 77 } }));
+    expect(() => decodeEnvelope(data)).toThrow(
+      expect.objectContaining({ code: "FORMAT_TOO_NEW", details: { format: 77 } }),
+    );
   });
 });
 
 describe("encodeEnvelope", () => {
   test("refuses numbers that the format cannot hold", () => {
-    const wrong = (more: Partial<Envelope>): (() => void) => () => encodeEnvelope({ ...envelopeOf({ kind: "compact", revision: 1 }), ...more });
+    const wrong =
+      (more: Partial<Envelope>): (() => void) =>
+      () =>
+        encodeEnvelope({ ...envelopeOf({ kind: "compact", revision: 1 }), ...more });
     expect(wrong({ ref: -1 })).toThrow(RangeError);
     expect(wrong({ incarnation: 0.5 })).toThrow(RangeError);
     expect(wrong({ clientId: 2 ** 53 })).toThrow(RangeError);

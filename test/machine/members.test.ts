@@ -67,7 +67,9 @@ describe("membership", () => {
     run(member, add(C), { kind: "memberPublish", id: C, name: "third", clientUrls: ["ws://c"] });
     expect(member.machine.members()[2]).toEqual(listed(C, { name: "third", clientUrls: ["ws://c"] }));
     const before = member.machine.members();
-    expect(run(member, { kind: "memberPublish", id: BIG, name: "x", clientUrls: [] })).toMatchObject({ kind: "members" });
+    expect(run(member, { kind: "memberPublish", id: BIG, name: "x", clientUrls: [] })).toMatchObject({
+      kind: "members",
+    });
     expect(member.machine.members()).toEqual(before);
   });
 
@@ -115,10 +117,34 @@ describe("a veto names its reason and changes nothing", () => {
   const cases: readonly (readonly [string, readonly Command[], Command, string, string])[] = [
     ["adding who was removed", [remove(B)], add(B), "MEMBER_NOT_FOUND", "etcdserver: member not found"],
     ["adding who is there", [], add(B), "MEMBER_EXISTS", "etcdserver: member ID already exist"],
-    ["adding who is there, with a used address", [], add(B, { peerUrls: [url(A)] }), "MEMBER_EXISTS", "etcdserver: member ID already exist"],
-    ["adding with a used address", [], add(C, { peerUrls: ["ws://x", url(A)] }), "PEER_URL_EXISTS", "etcdserver: Peer URLs already exists"],
-    ["a used address before one learner too many", [learner(C)], add(BIG, { peerUrls: [url(A)], isLearner: true }), "PEER_URL_EXISTS", "etcdserver: Peer URLs already exists"],
-    ["a second learner", [learner(C)], learner(BIG), "TOO_MANY_LEARNERS", "etcdserver: too many learner members in cluster"],
+    [
+      "adding who is there, with a used address",
+      [],
+      add(B, { peerUrls: [url(A)] }),
+      "MEMBER_EXISTS",
+      "etcdserver: member ID already exist",
+    ],
+    [
+      "adding with a used address",
+      [],
+      add(C, { peerUrls: ["ws://x", url(A)] }),
+      "PEER_URL_EXISTS",
+      "etcdserver: Peer URLs already exists",
+    ],
+    [
+      "a used address before one learner too many",
+      [learner(C)],
+      add(BIG, { peerUrls: [url(A)], isLearner: true }),
+      "PEER_URL_EXISTS",
+      "etcdserver: Peer URLs already exists",
+    ],
+    [
+      "a second learner",
+      [learner(C)],
+      learner(BIG),
+      "TOO_MANY_LEARNERS",
+      "etcdserver: too many learner members in cluster",
+    ],
     ["removing a stranger", [], remove(C), "MEMBER_NOT_FOUND", "etcdserver: member not found"],
     ["removing twice", [remove(B)], remove(B), "MEMBER_NOT_FOUND", "etcdserver: member not found"],
     ["changing a stranger", [], update(C, url(A)), "MEMBER_NOT_FOUND", "etcdserver: member not found"],

@@ -260,6 +260,27 @@ describe("decodeRequest", () => {
 });
 
 describe("encodeRequest", () => {
+  test.each([
+    ["an unknown sort order", { kind: "range", key, sortOrder: "sideways" }, "INVALID_SORT_OPTION"],
+    ["a sort order out of Object's own", { kind: "range", key, sortOrder: "constructor" }, "INVALID_SORT_OPTION"],
+    ["an unknown sort target", { kind: "range", key, sortTarget: "size" }, "INVALID_SORT_OPTION"],
+    ["an unknown kind", { kind: "watch", key }, "INVALID_REQUEST"],
+    [
+      "an unknown operation",
+      { kind: "txn", compare: [], success: [{ kind: "compact" }], failure: [] },
+      "INVALID_REQUEST",
+    ],
+    [
+      "an unknown compare",
+      { kind: "txn", compare: [{ key, result: "constructor", target: "value", value }], success: [], failure: [] },
+      "INVALID_REQUEST",
+    ],
+    ["a txn without branches", { kind: "txn" }, "INVALID_REQUEST"],
+    ["a lease beyond 64 bits", { kind: "put", key, value, lease: 2n ** 70n }, "INVALID_REQUEST"],
+  ])("%s is refused before it leaves", (_, request, code) => {
+    expect(catchError(() => encodeRequest(request as Request))).toMatchObject({ code, outcome: "rejected" });
+  });
+
   test("a txn within txns without end is refused before it leaves", () => {
     const endless: { kind: "txn"; compare: []; success: TxnRequest[]; failure: [] } = {
       kind: "txn",

@@ -2,9 +2,9 @@
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import type { Disk } from "../../src/platform/disk.ts";
 import { MemoryDisk } from "../../src/platform/memory-disk.ts";
 import { NodeDisk } from "../../src/platform/node/disk.ts";
-import type { Disk } from "../../src/platform/disk.ts";
 import { FastClock } from "./clock.ts";
 import { seededRandom } from "./random.ts";
 
@@ -30,7 +30,13 @@ export const DISKS: readonly (readonly [string, DiskFactory])[] = [
   [
     "MemoryDisk",
     async () => ({
-      disk: new MemoryDisk({ clock: new FastClock(), random: seededRandom(1), readMs: [0, 1], writeMs: 1, syncMs: [1, 3] }),
+      disk: new MemoryDisk({
+        clock: new FastClock(),
+        random: seededRandom(1),
+        readMs: [0, 1],
+        writeMs: 1,
+        syncMs: [1, 3],
+      }),
       remove: async () => {},
     }),
   ],

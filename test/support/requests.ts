@@ -1,7 +1,14 @@
 /** Random requests and programs of them, for property tests. Few keys and small revisions, so that things meet. */
 import fc from "fast-check";
 import { leaseId } from "../../src/base/ids.ts";
-import type { Compare, DeleteRangeRequest, PutRequest, RangeRequest, Request, TxnRequest } from "../../src/protocol/requests.ts";
+import type {
+  Compare,
+  DeleteRangeRequest,
+  PutRequest,
+  RangeRequest,
+  Request,
+  TxnRequest,
+} from "../../src/protocol/requests.ts";
 import { bytes } from "./state.ts";
 
 const key = fc.oneof(
@@ -45,7 +52,9 @@ export const put: fc.Arbitrary<PutRequest> = fc
     ignoreLease: rarely(fc.boolean()),
   })
   // Mostly without a value where none may be given.
-  .map((one) => (one.ignoreValue && one.value.length < 2 ? { ...one, value: bytes("") } : one)) as fc.Arbitrary<PutRequest>;
+  .map((one) =>
+    one.ignoreValue && one.value.length < 2 ? { ...one, value: bytes("") } : one,
+  ) as fc.Arbitrary<PutRequest>;
 
 export const deleteRange: fc.Arbitrary<DeleteRangeRequest> = fc.record({
   kind: fc.constant("deleteRange"),

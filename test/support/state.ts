@@ -1,6 +1,7 @@
 /** A machine over records in memory, asked as the router asks it, reloaded as a restart does. */
-import { logIndex, memberId, NO_LEASE, term } from "../../src/base/ids.ts";
+
 import { StoreError } from "../../src/base/errors.ts";
+import { logIndex, memberId, NO_LEASE, term } from "../../src/base/ids.ts";
 import { checkCompact, checkDeleteRange, checkHashKv, checkPut, checkRange, checkTxn } from "../../src/kv/check.ts";
 import { isReadOnlyTxn } from "../../src/kv/txn.ts";
 import type { Command, Envelope } from "../../src/machine/command.ts";
@@ -43,7 +44,9 @@ const nameOf = (key: Uint8Array): string => Buffer.from(key).toString("latin1");
 export function openMachine(state: MemoryState, applied = 0, historyBytes?: number): Machine {
   const at = { index: logIndex(applied), term: term(applied === 0 ? 0 : 1) };
   const loader = new MachineLoader({ store: state, applied: at, historyBytes });
-  const names = [...state.records.keys()].sort((a, b) => Buffer.compare(Buffer.from(a, "latin1"), Buffer.from(b, "latin1")));
+  const names = [...state.records.keys()].sort((a, b) =>
+    Buffer.compare(Buffer.from(a, "latin1"), Buffer.from(b, "latin1")),
+  );
   for (const name of names) loader.record(new Uint8Array(Buffer.from(name, "latin1")), state.records.get(name)!);
   return loader.finish();
 }

@@ -1,13 +1,13 @@
 /** Short forms for storage tests. */
 import { crc32 } from "node:zlib";
-import { clusterId, logIndex, memberId, term } from "../../src/base/ids.ts";
 import { encodeUtf8 } from "../../src/base/bytes.ts";
+import { clusterId, logIndex, memberId, term } from "../../src/base/ids.ts";
+import type { Checksum } from "../../src/platform/checksum.ts";
 import type { Entry } from "../../src/raft/entry.ts";
 import type { ConfState } from "../../src/raft/membership-types.ts";
 import type { HardState } from "../../src/raft/ready.ts";
 import type { Identity } from "../../src/storage/record.ts";
 import type { WalBatch } from "../../src/storage/wal.ts";
-import type { Checksum } from "../../src/platform/checksum.ts";
 
 export const checksum: Checksum = (bytes, previous = 0) => crc32(bytes, previous);
 export const identity: Identity = { memberId: memberId(0xa1n), clusterId: clusterId(0xc1n), incarnation: 0 };

@@ -184,10 +184,12 @@ describe("deadlines", () => {
   test("a call without an answer ends a little after its time: writes unknown, reads rejected", async () => {
     const rig = await Rig.open();
     const channel = await rig.channel();
-    const [write, read] = await Promise.all([
-      rig.failure(channel.call(put("a"), { timeoutMs: 300 })),
-      rig.failure(channel.call(range, { timeoutMs: 300 })),
-    ]);
+    const [write, read] = await rig.settle(
+      Promise.all([
+        rig.caught(channel.call(put("a"), { timeoutMs: 300 })),
+        rig.caught(channel.call(range, { timeoutMs: 300 })),
+      ]),
+    );
     expect(write.error).toMatchObject({ code: "TIMEOUT", outcome: "unknown" });
     expect(read.error).toMatchObject({ code: "TIMEOUT", outcome: "rejected" });
     for (const { afterMs } of [write, read]) {
@@ -236,10 +238,10 @@ describe("AbortSignal", () => {
     const rig = await Rig.open();
     const channel = await rig.channel();
     const aborter = new AbortController();
-    const call = rig.failure(channel.call(put("a"), { timeoutMs: 500, signal: aborter.signal }));
+    const call = rig.caught(channel.call(put("a"), { timeoutMs: 500, signal: aborter.signal }));
     const other = channel.call(put("b"), { timeoutMs: 500 });
     aborter.abort();
-    expect((await call).error).toMatchObject({ code: "CANCELLED", outcome: "rejected" });
+    expect((await rig.settle(call)).error).toMatchObject({ code: "CANCELLED", outcome: "rejected" });
     await rig.until(() => rig.held.length === 1);
     await rig.quiet();
     expect(rig.held.map(({ request }) => request)).toEqual([put("b")]);
@@ -252,13 +254,17 @@ describe("AbortSignal", () => {
     const channel = await rig.channel();
     const aborter = new AbortController();
     const { signal } = aborter;
-    const write = rig.failure(channel.call(put("a"), { timeoutMs: 500, signal }));
-    const read = rig.failure(channel.call(range, { timeoutMs: 500, signal }));
+    const write = rig.caught(channel.call(put("a"), { timeoutMs: 500, signal }));
+    const read = rig.caught(channel.call(range, { timeoutMs: 500, signal }));
     await rig.until(() => rig.held.length === 2);
     expect(rig.held.map(({ call }) => call.signal?.aborted)).toEqual([false, false]);
     aborter.abort(new Error("enough"));
-    expect((await write).error).toMatchObject({ code: "CANCELLED", outcome: "unknown", cause: new Error("enough") });
-    expect((await read).error).toMatchObject({ code: "CANCELLED", outcome: "rejected" });
+    expect((await rig.settle(write)).error).toMatchObject({
+      code: "CANCELLED",
+      outcome: "unknown",
+      cause: new Error("enough"),
+    });
+    expect((await rig.settle(read)).error).toMatchObject({ code: "CANCELLED", outcome: "rejected" });
     await rig.quiet();
     expect(rig.held.map(({ call }) => call.signal?.aborted)).toEqual([true, true]);
   });
@@ -291,8 +297,8 @@ describe("AbortSignal", () => {
   test("a call without a signal costs the server no controller", async () => {
     const rig = await Rig.open();
     const channel = await rig.channel();
-    const call = rig.failure(channel.call(put("a"), { timeoutMs: 100 }));
-    await call;
+    const call = rig.caught(channel.call(put("a"), { timeoutMs: 100 }));
+    await rig.settle(call);
     expect(rig.held[0]!.call.signal).toBeUndefined();
   });
 });
@@ -301,19 +307,19 @@ describe("the end of the connection", () => {
   test("writes that were handed over are unknown, reads and what never left are rejected", async () => {
     const rig = await Rig.open();
     const channel = await rig.channel();
-    const write = rig.failure(channel.call(put("a"), { timeoutMs: 500 }));
-    const read = rig.failure(channel.call(range, { timeoutMs: 500 }));
+    const write = rig.caught(channel.call(put("a"), { timeoutMs: 500 }));
+    const read = rig.caught(channel.call(range, { timeoutMs: 500 }));
     await rig.until(() => rig.held.length === 2);
     rig.world.network.crash("server");
     let unsent: Promise<{ readonly error: StoreError }> | undefined;
     // In the turn in which the end is heard of, and so after the last frame.
     const ended = channel.closed.then(() => {
-      unsent = rig.failure(channel.call(put("b"), { timeoutMs: 500 }));
+      unsent = rig.caught(channel.call(put("b"), { timeoutMs: 500 }));
     });
-    expect((await write).error).toMatchObject({ code: "CONNECTION_LOST", outcome: "unknown" });
-    expect((await read).error).toMatchObject({ code: "CONNECTION_LOST", outcome: "rejected" });
+    expect((await rig.settle(write)).error).toMatchObject({ code: "CONNECTION_LOST", outcome: "unknown" });
+    expect((await rig.settle(read)).error).toMatchObject({ code: "CONNECTION_LOST", outcome: "rejected" });
     await rig.world.settle(ended);
-    expect((await unsent!).error).toMatchObject({ code: "CONNECTION_LOST", outcome: "rejected" });
+    expect((await rig.settle(unsent!)).error).toMatchObject({ code: "CONNECTION_LOST", outcome: "rejected" });
   });
 
   test("a call made in the very turn in which the connection ends was not handed over", async () => {
@@ -329,9 +335,9 @@ describe("the end of the connection", () => {
         });
       }),
     );
-    const call = rig.failure(channel.call(put("a"), { timeoutMs: 500 }));
+    const call = rig.caught(channel.call(put("a"), { timeoutMs: 500 }));
     end!("gone");
-    expect((await call).error).toMatchObject({ code: "CONNECTION_LOST", outcome: "rejected" });
+    expect((await rig.settle(call)).error).toMatchObject({ code: "CONNECTION_LOST", outcome: "rejected" });
     await rig.quiet();
     expect(rig.held).toEqual([]);
   });
@@ -339,13 +345,13 @@ describe("the end of the connection", () => {
   test("close ends calls under way by name, and again does nothing", async () => {
     const rig = await Rig.open();
     const channel = await rig.channel();
-    const write = rig.failure(channel.call(put("a"), { timeoutMs: 500 }));
-    const read = rig.failure(channel.call(range, { timeoutMs: 500 }));
+    const write = rig.caught(channel.call(put("a"), { timeoutMs: 500 }));
+    const read = rig.caught(channel.call(range, { timeoutMs: 500 }));
     await rig.until(() => rig.held.length === 2);
     channel.close();
     channel.close();
-    expect((await write).error).toMatchObject({ code: "CANCELLED", outcome: "unknown" });
-    expect((await read).error).toMatchObject({ code: "CANCELLED", outcome: "rejected" });
+    expect((await rig.settle(write)).error).toMatchObject({ code: "CANCELLED", outcome: "unknown" });
+    expect((await rig.settle(read)).error).toMatchObject({ code: "CANCELLED", outcome: "rejected" });
     await rig.world.settle(channel.closed);
     expect((await rig.failure(channel.call(put("b"), { timeoutMs: 500 }))).error.code).toBe("CANCELLED");
     await rig.until(() => rig.listener.connections === 0);
@@ -354,10 +360,10 @@ describe("the end of the connection", () => {
   test("a malformed answer ends the connection", async () => {
     const rig = await Rig.open();
     const channel = await rig.channel();
-    const write = rig.failure(channel.call(put("a"), { timeoutMs: 500 }));
+    const write = rig.caught(channel.call(put("a"), { timeoutMs: 500 }));
     await rig.until(() => rig.held.length === 1);
     rig.held[0]!.resolve({ ...PUT_ANSWER, result: { ...PUT_ANSWER.result, revision: -1 } } as typeof PUT_ANSWER);
-    expect((await write).error).toMatchObject({ code: "CONNECTION_LOST", outcome: "unknown" });
+    expect((await rig.settle(write)).error).toMatchObject({ code: "CONNECTION_LOST", outcome: "unknown" });
     await rig.until(() => rig.listener.connections === 0);
   });
 });
@@ -366,10 +372,10 @@ describe("a silent server", () => {
   test("is found dead while calls wait, long before their deadline", async () => {
     const rig = await Rig.open();
     const channel = await rig.channel();
-    const write = rig.failure(channel.call(put("a"), { timeoutMs: 60_000 }));
+    const write = rig.caught(channel.call(put("a"), { timeoutMs: 60_000 }));
     await rig.until(() => rig.held.length === 1);
     rig.world.host("server").pause();
-    const { error, afterMs } = await write;
+    const { error, afterMs } = await rig.settle(write);
     expect(error).toMatchObject({ code: "CONNECTION_LOST", outcome: "unknown" });
     expect(error.message).toContain("silent");
     expect(afterMs).toBeGreaterThan(3_000);
