@@ -12,7 +12,8 @@
  * - proposals of `due` and `checkpointsDue` carry the leader's term, are never forwarded, and apply ignores them in an
  *   entry of another term (B49).
  */
-import type { Lease } from "./lease.ts";
+import { NO_LEASE } from "../base/ids.ts";
+import { Lease } from "./lease.ts";
 
 /** A lease that nobody renewed for this long, with more than this left, gets a checkpoint: etcd's interval. */
 export const CHECKPOINT_INTERVAL_MS: number = 5 * 60_000;
@@ -49,11 +50,16 @@ export interface TimeToLive {
 export class Expiry {
   /** A binary heap by deadline; each lease knows its place, so that renewing and removing cost O(log n) and leave nothing. */
   #heap: Lease[] = [];
-  readonly #revoking = new Set<Lease>();
-  /** Leases long enough for a checkpoint, in the order in which they were last touched. */
-  readonly #byTouch = new Set<Lease>();
+  #revoking = new Set<Lease>();
+  /** Head of a ring: leases long enough for a checkpoint, in the order in which they were last touched. */
+  #untouched = new Lease(NO_LEASE, 0, 0);
   readonly #checkpointIntervalMs: number;
   #primary = false;
+  /** Counts changes of leadership, so that forgetting every timer is one step. */
+  #reign = 1;
+  /** Leases that were there before this leader, as far as they have no timer yet, and when they got their time. */
+  #inherited: Iterator<Lease> | undefined = undefined;
+  #inheritedAt = 0;
   #now = -Infinity;
 
   constructor(options: { readonly checkpointIntervalMs?: number | undefined } = {}) {
@@ -77,31 +83,37 @@ export class Expiry {
   // --- who leads ---
 
   /**
-   * This member leads: each lease gets what its checkpoint says, or its TTL, and `graceMs` (one election timeout) on top. No
-   * deadlines are spread as etcd does with a thousand leases and more: that would extend some beyond what is promised, and
-   * the limit of `due` bounds the work of each turn anyway.
+   * This member leads: each lease gets what its checkpoint says, or its TTL, and `graceMs` (one election timeout) on top,
+   * from now on. Then call `adopt` until it is through; only then has every lease its timer.
+   *
+   * No deadlines are spread as etcd does with a thousand leases and more: that would extend some beyond what is promised,
+   * and the limit of `due` bounds the work of each turn anyway.
    */
   promote(leases: Iterable<Lease>, now: number, graceMs: number): void {
     this.demote();
     this.#primary = true;
-    const start = this.#tick(now);
-    for (const lease of leases) {
-      lease.deadline = start + graceMs + lease.remainingTtl * 1000;
-      lease.position = this.#heap.length;
-      this.#heap.push(lease);
-      this.#touch(lease, start);
+    this.#inheritedAt = this.#tick(now) + graceMs;
+    this.#inherited = leases[Symbol.iterator]();
+  }
+
+  /** Starts the timers of at most `count` inherited leases; true = all have theirs. Those that are asked about come first. */
+  adopt(count: number): boolean {
+    for (let i = 0; i < count && this.#inherited !== undefined; i++) {
+      const next = this.#inherited.next();
+      if (next.done === true) this.#inherited = undefined;
+      else this.#know(next.value);
     }
-    for (let i = (this.#heap.length >>> 1) - 1; i >= 0; i--) this.#sink(i);
+    return this.#inherited === undefined;
   }
 
   /** This member leads no more: every deadline is "never", every proposal none of its business. */
   demote(): void {
     this.#primary = false;
-    for (const lease of this.#heap) reset(lease);
-    for (const lease of this.#revoking) reset(lease);
+    this.#reign += 1;
+    this.#inherited = undefined;
     this.#heap = [];
-    this.#revoking.clear();
-    this.#byTouch.clear();
+    this.#revoking = new Set();
+    this.#untouched = new Lease(NO_LEASE, 0, 0);
   }
 
   // --- what entries do ---
@@ -109,23 +121,22 @@ export class Expiry {
   /** A grant was applied. */
   granted(lease: Lease, now: number): void {
     const at = this.#tick(now);
-    if (!this.#primary) return;
-    lease.deadline = at + lease.grantedTtl * 1000;
-    this.#insert(lease);
-    this.#touch(lease, at);
+    if (this.#primary) this.#start(lease, at + lease.grantedTtl * 1000, at);
   }
 
-  /** A revoke was applied, whoever asked for it. */
+  /** A revoke was applied, whoever asked for it. Tell it whether this member leads or not. */
   revoked(lease: Lease): void {
+    unlink(lease);
+    if (lease.reign !== this.#reign) return;
     this.#remove(lease);
     this.#revoking.delete(lease);
-    this.#byTouch.delete(lease);
-    reset(lease);
+    // Never started again, should the iterator of the inherited still come by.
+    lease.revoking = true;
   }
 
   /** A clearing checkpoint that was proposed when `renew` gave this mark, or later, was applied. */
   cleared(lease: Lease, mark: number): void {
-    if (mark > lease.cleared) lease.cleared = mark;
+    if (lease.reign === this.#reign && mark > lease.cleared) lease.cleared = mark;
   }
 
   // --- keep-alives ---
@@ -137,6 +148,7 @@ export class Expiry {
   renew(lease: Lease, now: number): Renewal {
     this.#tick(now);
     if (!this.#primary) return DEMOTED;
+    this.#know(lease);
     if (lease.revoking) return REVOKING;
     const deadline = now + lease.grantedTtl * 1000;
     if (deadline > lease.deadline) {
@@ -152,7 +164,7 @@ export class Expiry {
 
   /** True while a keep-alive of this lease has to wait for its revoke. */
   pendingRevoke(lease: Lease): boolean {
-    return lease.revoking;
+    return lease.reign === this.#reign && lease.revoking;
   }
 
   // --- what to propose ---
@@ -193,12 +205,13 @@ export class Expiry {
   checkpointsDue(now: number, limit: number): Checkpoint[] {
     const at = this.#tick(now);
     const due: Checkpoint[] = [];
-    for (const lease of this.#byTouch) {
-      if (due.length >= limit || at - lease.touched < this.#checkpointIntervalMs) break;
+    while (due.length < limit) {
+      const lease = this.#untouched.newer;
+      if (lease === this.#untouched || at - lease.touched < this.#checkpointIntervalMs) break;
       // Rounded up: a checkpoint may promise more than is left, never less.
       const remainingTtl = Math.ceil((lease.deadline - at) / 1000);
       this.#touch(lease, at);
-      if (!this.#byTouch.has(lease) || remainingTtl >= lease.remainingTtl) continue;
+      if (lease.newer === lease || remainingTtl >= lease.remainingTtl) continue;
       lease.checkpoints += 1;
       due.push({ lease, remainingTtl });
     }
@@ -212,6 +225,7 @@ export class Expiry {
     const at = this.#tick(now);
     if (!this.#primary) return undefined;
     if (lease === undefined) return { ttl: -1, grantedTtl: 0 };
+    this.#know(lease);
     return { ttl: Math.trunc((lease.deadline - at) / 1000) + 0, grantedTtl: lease.grantedTtl };
   }
 
@@ -223,11 +237,33 @@ export class Expiry {
     return this.#now;
   }
 
+  /** An inherited lease gets its timer when it is first met. */
+  #know(lease: Lease): void {
+    if (lease.reign === this.#reign) return;
+    this.#start(lease, this.#inheritedAt + lease.remainingTtl * 1000, this.#now);
+  }
+
+  #start(lease: Lease, deadline: number, at: number): void {
+    unlink(lease);
+    lease.reign = this.#reign;
+    lease.deadline = deadline;
+    lease.revoking = false;
+    lease.checkpoints = 0;
+    lease.cleared = 0;
+    this.#insert(lease);
+    this.#touch(lease, at);
+  }
+
   /** Puts a lease last among those that wait for a checkpoint, or out of them if it has too little left for one. */
   #touch(lease: Lease, at: number): void {
     lease.touched = at;
-    this.#byTouch.delete(lease);
-    if (lease.deadline - at > this.#checkpointIntervalMs) this.#byTouch.add(lease);
+    unlink(lease);
+    if (lease.deadline - at <= this.#checkpointIntervalMs) return;
+    const head = this.#untouched;
+    lease.newer = head;
+    lease.older = head.older;
+    head.older.newer = lease;
+    head.older = lease;
   }
 
   #insert(lease: Lease): void {
@@ -286,11 +322,9 @@ function comesBefore(a: Lease, b: Lease): boolean {
   return a.deadline < b.deadline || (a.deadline === b.deadline && a.id < b.id);
 }
 
-function reset(lease: Lease): void {
-  lease.deadline = Infinity;
-  lease.position = -1;
-  lease.revoking = false;
-  lease.touched = -Infinity;
-  lease.checkpoints = 0;
-  lease.cleared = 0;
+function unlink(lease: Lease): void {
+  lease.older.newer = lease.newer;
+  lease.newer.older = lease.older;
+  lease.older = lease;
+  lease.newer = lease;
 }

@@ -154,7 +154,8 @@ describe("Txn", () => {
 
   test("awaiting it instead of its commit is named, and sends nothing", async () => {
     const { txn, sent } = begin();
-    const awaited = (async () => await (txn as unknown as Promise<unknown>))();
+    const mistaken: unknown = txn;
+    const awaited = (async () => await mistaken)();
     await expect(awaited).rejects.toMatchObject({
       code: "INVALID_REQUEST",
       message: expect.stringContaining("await its commit()"),

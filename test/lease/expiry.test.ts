@@ -11,11 +11,16 @@ import { MapRecords } from "./records.ts";
 const seed = testSeed();
 const GRACE = 1_000;
 
+function promote(expiry: Expiry, lessor: Lessor, now: number): void {
+  expiry.promote(lessor.leases(), now, GRACE);
+  expect(expiry.adopt(Infinity)).toBe(true);
+}
+
 /** A leader from time 0 on, with an empty lessor. */
 function leader(): { lessor: Lessor; expiry: Expiry; grant: (id: number, ttl: number, now: number) => Lease } {
   const lessor = new Lessor(new MapRecords());
   const expiry = new Expiry();
-  expiry.promote(lessor.leases(), 0, GRACE);
+  promote(expiry, lessor, 0);
   return {
     lessor,
     expiry,
@@ -141,7 +146,7 @@ describe("a change of leader", () => {
     grant(2, 10, 0);
     lessor.checkpoint(leaseId(2), 4);
     expiry.demote();
-    expiry.promote(lessor.leases(), 100_000, GRACE);
+    promote(expiry, lessor, 100_000);
     expect(expiry.due(104_999, 10)).toEqual([]);
     expect(idsOf(expiry.due(105_000, 10))).toEqual([2]);
     expect(expiry.due(110_999, 10)).toEqual([]);
@@ -152,9 +157,44 @@ describe("a change of leader", () => {
     const { lessor, expiry, grant } = leader();
     const lease = grant(1, 10, 0);
     expiry.due(10_000, 1);
-    expiry.promote(lessor.leases(), 10_000, GRACE);
+    promote(expiry, lessor, 10_000);
     expect(expiry.pendingRevokes).toBe(0);
     expect(expiry.renew(lease, 10_500)).toEqual({ kind: "renewed" });
+  });
+
+  test("starts timers a few at a time, all from the moment of the change, and first where somebody asks", () => {
+    const { lessor, expiry, grant } = leader();
+    const leases = [1, 2, 3, 4, 5].map((id) => grant(id, 10, 0));
+    expiry.promote(lessor.leases(), 1_000, GRACE);
+    expect(expiry.adopt(2)).toBe(false);
+    expect(expiry.waiting).toBe(2);
+    expect(expiry.timeToLive(leases[4], 2_000)).toEqual({ ttl: 10, grantedTtl: 10 });
+    expect(expiry.renew(leases[3]!, 4_000)).toEqual({ kind: "renewed" });
+    expect(expiry.waiting).toBe(4);
+    lessor.revoke(leases[4]!.id);
+    expiry.revoked(leases[4]!);
+    grant(6, 10, 4_500);
+    expect(expiry.adopt(10)).toBe(true);
+    expect(expiry.waiting).toBe(5);
+    expect(expiry.due(11_999, 10)).toEqual([]);
+    expect(idsOf(expiry.due(12_000, 10))).toEqual([1, 2, 3]);
+    expect(idsOf(expiry.due(14_000, 10))).toEqual([4]);
+    expect(idsOf(expiry.due(14_500, 10))).toEqual([6]);
+  });
+
+  test("a lease that is revoked before its timer starts never gets one", () => {
+    const { lessor, expiry, grant } = leader();
+    const leases = [grant(1, 10, 0), grant(2, 10, 0)];
+    // A list, which unlike the lessor still has the lease when its turn comes.
+    expiry.promote(leases, 1_000, GRACE);
+    expiry.timeToLive(leases[1], 1_000);
+    for (const lease of leases) {
+      lessor.revoke(lease.id);
+      expiry.revoked(lease);
+    }
+    expiry.promote(lessor.leases(), 2_000, GRACE);
+    expect(expiry.adopt(10)).toBe(true);
+    expect(expiry.waiting).toBe(0);
   });
 
   test("a member that does not lead knows no deadlines", () => {
@@ -173,7 +213,7 @@ describe("a change of leader", () => {
   test("a keep-alive within the grace takes nothing away", () => {
     const { lessor, expiry, grant } = leader();
     const lease = grant(1, 10, 0);
-    expiry.promote(lessor.leases(), 1_000, GRACE);
+    promote(expiry, lessor, 1_000);
     expiry.renew(lease, 1_500);
     expect(expiry.due(11_999, 10)).toEqual([]);
     expect(idsOf(expiry.due(12_000, 10))).toEqual([1]);
@@ -282,7 +322,7 @@ describe("checkpoints", () => {
     const { lessor, expiry, grant } = leader();
     const lease = grant(1, 900, 0);
     lessor.checkpoint(lease.id, 600);
-    expiry.promote(lessor.leases(), 1_000, GRACE);
+    promote(expiry, lessor, 1_000);
     expect(expiry.renew(lease, 2_000)).toEqual({ kind: "checkpointed", mark: 0 });
     lessor.checkpoint(lease.id, 900);
     expect(expiry.renew(lease, 2_001)).toEqual({ kind: "renewed" });
@@ -294,7 +334,7 @@ describe("checkpoints", () => {
     for (const { lease, remainingTtl } of expiry.checkpointsDue(INTERVAL, 10)) {
       lessor.checkpoint(lease.id, remainingTtl);
     }
-    for (const now of [INTERVAL + 1_000, INTERVAL + 2_000]) expiry.promote(lessor.leases(), now, GRACE);
+    for (const now of [INTERVAL + 1_000, INTERVAL + 2_000]) promote(expiry, lessor, now);
     expect(idsOf(expiry.due(INTERVAL + 2_000 + GRACE + 600_000, 10))).toEqual([1]);
   });
 });
@@ -378,7 +418,7 @@ describe("Expiry", () => {
               break;
             case "promote":
               leads = true;
-              expiry.promote(lessor.leases(), now, GRACE);
+              promote(expiry, lessor, now);
               for (const one of model.values()) {
                 one.deadline = now + GRACE + one.ttl * 1_000;
                 one.revoking = false;

@@ -86,12 +86,13 @@ class Cluster {
     // Half of what happens at all happens to the real leader, or nothing would ever come to its end.
     const member = this.#random() < 0.5 ? this.#leader : anyone;
     const chance = this.#random();
-    if (chance < 0.12) this.#now += randomInt(this.#random, 1, 2_000);
+    if (chance < 0.12) this.#now += randomInt(this.#random, 1, this.#random() < 0.5 ? 50 : 3_000);
     else if (chance < 0.15) this.#grant();
     else if (chance < 0.35) this.#keepAlive(member);
     else if (chance < 0.5) this.#turn(member);
     else if (chance < 0.65) this.#commit();
     else if (chance < 0.8) this.#apply(member);
+    else if (chance < 0.82) member.expiry.adopt(2);
     else if (chance < 0.97) this.#acknowledge();
     else if (chance < 0.985) this.#elect();
     else if (anyone !== this.#leader && anyone.leadsIn !== undefined) anyone.stepDown();
