@@ -126,17 +126,18 @@ export class Expiry {
 
   /** A revoke was applied, whoever asked for it. Tell it whether this member leads or not. */
   revoked(lease: Lease): void {
-    unlink(lease);
-    if (lease.reign !== this.#reign) return;
-    this.#remove(lease);
+    if (lease.reign === this.#reign) this.#remove(lease);
     this.#revoking.delete(lease);
-    // Never started again, should the iterator of the inherited still come by.
+    unlink(lease);
+    // Known and ended, so that nothing starts it again.
+    lease.reign = this.#reign;
+    lease.position = -1;
     lease.revoking = true;
   }
 
   /** A clearing checkpoint that was proposed when `renew` gave this mark, or later, was applied. */
   cleared(lease: Lease, mark: number): void {
-    if (lease.reign === this.#reign && mark > lease.cleared) lease.cleared = mark;
+    lease.cleared = lease.checkpoints;
   }
 
   // --- keep-alives ---
@@ -164,7 +165,7 @@ export class Expiry {
 
   /** True while a keep-alive of this lease has to wait for its revoke. */
   pendingRevoke(lease: Lease): boolean {
-    return lease.reign === this.#reign && lease.revoking;
+    return this.#revoking.has(lease);
   }
 
   // --- what to propose ---
