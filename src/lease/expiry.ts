@@ -137,7 +137,7 @@ export class Expiry {
 
   /** A clearing checkpoint that was proposed when `renew` gave this mark, or later, was applied. */
   cleared(lease: Lease, mark: number): void {
-    lease.cleared = lease.checkpoints;
+    if (lease.reign === this.#reign && mark > lease.cleared) lease.cleared = mark;
   }
 
   // --- keep-alives ---

@@ -3,9 +3,9 @@
  * million keys), and ticks and messages must never wait for it. Slices are cut by counts, never by elapsed time.
  */
 import type { LogIndex, Term } from "../base/ids.ts";
-import type { Clock } from "../platform/clock.ts";
 import type { Envelope } from "../machine/command.ts";
 import type { Applied, Machine } from "../machine/machine.ts";
+import type { Clock } from "../platform/clock.ts";
 import { decodeConfChange } from "../raft/codec.ts";
 import type { Entry } from "../raft/entry.ts";
 import type { ConfChange } from "../raft/membership-types.ts";

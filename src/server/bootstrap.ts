@@ -20,7 +20,7 @@ export interface Birth {
   readonly witnesses: readonly { readonly id: MemberId; readonly urls: readonly string[] }[];
 }
 
-export const NO_CONF: ConfState = { voters: [], votersOutgoing: [], learners: [], learnersNext: [], autoLeave: false };
+const NO_CONF: ConfState = { voters: [], votersOutgoing: [], learners: [], learnersNext: [], autoLeave: false };
 
 function idFrom(world: World, token: string, text: string): bigint {
   // Domain-separated from the secret's use of the same function; 0 is no id.
@@ -152,7 +152,9 @@ export async function awaitWitnesses(
     mesh.setPeers(birth.witnesses);
     const error = await Promise.race([
       answered,
-      aborted.then(() => new StoreError("STOPPED", { message: "quorate: stopped while waiting for the other members" })),
+      aborted.then(
+        () => new StoreError("STOPPED", { message: "quorate: stopped while waiting for the other members" }),
+      ),
     ]);
     if (error !== undefined) throw error;
     // Let the answer that a peer waits for leave before this mesh closes.

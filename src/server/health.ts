@@ -19,7 +19,8 @@ export async function healthAnswer(method: string, path: string, source: HealthS
   const parameters = new URLSearchParams(query);
   if (method !== "GET") return { status: 405, contentType: TEXT, body: "Method Not Allowed\n" };
   if (route === "/health") return health(parameters, source);
-  if (route === "/metrics") return { status: 200, contentType: "text/plain; version=0.0.4; charset=utf-8", body: await source.metrics() };
+  if (route === "/metrics")
+    return { status: 200, contentType: "text/plain; version=0.0.4; charset=utf-8", body: await source.metrics() };
   if (route === "/version") {
     return { status: 200, contentType: JSON_TYPE, body: JSON.stringify({ etcdserver: VERSION, etcdcluster: VERSION }) };
   }
@@ -39,7 +40,8 @@ async function health(parameters: URLSearchParams, source: HealthSource): Promis
       reason = `RANGE ERROR:${text(error)}`;
     }
   }
-  if (reason !== "") return { status: 503, contentType: TEXT, body: `${JSON.stringify({ health: "false", reason })}\n` };
+  if (reason !== "")
+    return { status: 503, contentType: TEXT, body: `${JSON.stringify({ health: "false", reason })}\n` };
   return { status: 200, contentType: JSON_TYPE, body: JSON.stringify({ health: "true", reason }) };
 }
 

@@ -6,9 +6,16 @@ import type { MembershipCommand } from "../machine/command.ts";
 import type { Applied, Machine } from "../machine/machine.ts";
 import type { Clock } from "../platform/clock.ts";
 import type { Random } from "../platform/random.ts";
-import { decodeRequest, decodeResponse, encodeRequest, encodeResponse, decodeError, encodeError } from "../protocol/codec.ts";
-import type { MemberPromoteRequest, Request } from "../protocol/requests.ts";
+import {
+  decodeError,
+  decodeRequest,
+  decodeResponse,
+  encodeError,
+  encodeRequest,
+  encodeResponse,
+} from "../protocol/codec.ts";
 import type { ResponseHeader } from "../protocol/key-value.ts";
+import type { MemberPromoteRequest, Request } from "../protocol/requests.ts";
 import type { MembersResult, Result } from "../protocol/responses.ts";
 import type { ConfChange } from "../raft/membership-types.ts";
 import type { Raft } from "../raft/raft.ts";
@@ -27,7 +34,11 @@ export interface MemberAdminOptions {
   readonly raft: Raft;
   readonly driver: () => Driver;
   readonly machine: () => Machine;
-  readonly propose: (command: MembershipCommand, deadline: number, change: (data: Uint8Array) => ConfChange) => Promise<Applied>;
+  readonly propose: (
+    command: MembershipCommand,
+    deadline: number,
+    change: (data: Uint8Array) => ConfChange,
+  ) => Promise<Applied>;
   readonly linearizable: (deadline: number) => Promise<void>;
   readonly connectedSince: (id: MemberId) => number | undefined;
   /** Sends a promote request to the leader, and its answer back. */
@@ -63,9 +74,13 @@ export class MemberAdmin {
         if (request.isLearner !== true) {
           const quorum = Math.floor((voters.length + 1) / 2) + 1;
           // Growing from one to two is allowed although the newcomer cannot have started (check A).
-          if (started < quorum && !(started === 1 && voters.length === 1)) throw new StoreError("MEMBER_NOT_ENOUGH_STARTED");
+          if (started < quorum && !(started === 1 && voters.length === 1))
+            throw new StoreError("MEMBER_NOT_ENOUGH_STARTED");
         }
-        if (voters.length > 1 && this.#connected(voters.map(({ id }) => id)) < Math.floor((voters.length + 1) / 2) + 1) {
+        if (
+          voters.length > 1 &&
+          this.#connected(voters.map(({ id }) => id)) < Math.floor((voters.length + 1) / 2) + 1
+        ) {
           throw new StoreError("UNHEALTHY");
         }
         const id = memberId(randomId(this.#o.random));
@@ -174,11 +189,7 @@ export class MemberAdmin {
     return this.#change({ kind: "memberPromote", id: request.id }, [{ action: "addVoter", id: request.id }], deadline);
   }
 
-  async #change(
-    command: MembershipCommand,
-    steps: ConfChange["steps"],
-    deadline: number,
-  ): Promise<MembersResult> {
+  async #change(command: MembershipCommand, steps: ConfChange["steps"], deadline: number): Promise<MembersResult> {
     const applied = await this.#o.propose(command, deadline, (context) => ({ steps, transition: "auto", context }));
     if (!applied.outcome.ok) throw applied.outcome.error;
     const result = applied.outcome.result;

@@ -143,7 +143,8 @@ export class Proposals {
     for (const [at, proposal] of this.#byIndex) {
       if (at > index) continue;
       this.#byIndex.delete(at);
-      if (this.#byRef.has(proposal.ref)) this.#reject(proposal, new StoreError("LEADER_CHANGED", { outcome: "unknown" }));
+      if (this.#byRef.has(proposal.ref))
+        this.#reject(proposal, new StoreError("LEADER_CHANGED", { outcome: "unknown" }));
     }
   }
 

@@ -49,7 +49,8 @@ export class Reads {
 
   /** Takes all that wait into one round; the caller hands the ref to the core. `undefined`: nothing to ask now. */
   begin(now: number): number | undefined {
-    if (this.#queued.length === 0 || (this.#refusedAt !== undefined && now - this.#refusedAt < RETRY_MS)) return undefined;
+    if (this.#queued.length === 0 || (this.#refusedAt !== undefined && now - this.#refusedAt < RETRY_MS))
+      return undefined;
     this.#refusedAt = undefined;
     const ref = this.#nextRef++;
     this.#rounds.set(ref, { waiters: this.#queued, askedAt: now });

@@ -2,9 +2,21 @@
  * One complete member: opens its data, joins consensus, serves requests, closes. Everything it takes from outside is in
  * `ServerWorld`, so the same code runs in production and in the simulator.
  */
-import { StoreError } from "../base/errors.ts";
+
 import { InvariantError } from "../base/assert.ts";
-import { type ClusterId, formatId, type LogIndex, logIndex, type MemberId, revision, type Term, term } from "../base/ids.ts";
+import { equalBytes } from "../base/bytes.ts";
+import { StoreError } from "../base/errors.ts";
+import {
+  type ClusterId,
+  formatId,
+  type LogIndex,
+  logIndex,
+  type MemberId,
+  revision,
+  type Term,
+  term,
+} from "../base/ids.ts";
+import { VERSION } from "../base/version.ts";
 import { type Machine, MachineLoader, seedMembers } from "../machine/machine.ts";
 import { KEY_SPACE } from "../machine/state-store.ts";
 import type { Timer } from "../platform/clock.ts";
@@ -20,13 +32,12 @@ import type { StateBackend } from "../storage/state-backend.ts";
 import { ClientListener } from "../transport/client-listener.ts";
 import type { HttpAnswer } from "../transport/network.ts";
 import { PeerMesh } from "../transport/peers.ts";
-import { VERSION } from "../base/version.ts";
 import { Applier } from "./applier.ts";
-import { awaitWitnesses, birthOf, NO_CONF } from "./bootstrap.ts";
+import { awaitWitnesses, birthOf } from "./bootstrap.ts";
 import { bestSuccessor, Driver } from "./driver.ts";
 import { Flusher } from "./flusher.ts";
-import { decodeHello, encodeHello } from "./hello.ts";
 import { healthAnswer } from "./health.ts";
+import { decodeHello, encodeHello } from "./hello.ts";
 import { MemberAdmin, PEER_CALL } from "./member-admin.ts";
 import { type Figures, type MetricsSink, noMetrics } from "./metrics.ts";
 import { DEFAULTS, type ServerOptions, type ServerWorld } from "./options.ts";
@@ -69,9 +80,18 @@ async function loadMachine(state: StateBackend): Promise<Machine> {
   return loader.finish();
 }
 
+/** Every state has one from its birth on. */
+function decodeConf(bytes: Uint8Array | undefined): ConfState {
+  if (bytes === undefined) {
+    throw new StoreError("STATE_CORRUPT", {
+      message: "quorate: the state database is damaged: it lacks the configuration",
+    });
+  }
+  return decodeConfState(bytes);
+}
+
 function confOf(state: StateBackend): ConfState {
-  const bytes = state.read(CONF_KEY);
-  return bytes === undefined ? NO_CONF : decodeConfState(bytes);
+  return decodeConf(state.read(CONF_KEY));
 }
 
 export class Server {
@@ -138,7 +158,9 @@ export class Server {
     }
     const { bootstrap } = all;
     if (bootstrap.kind === "static" && bootstrap.members.length > 1 && all.listenPeerUrl === undefined) {
-      throw new StoreError("BAD_CONFIG", { message: "quorate: a member of a cluster needs a peer address to listen on" });
+      throw new StoreError("BAD_CONFIG", {
+        message: "quorate: a member of a cluster needs a peer address to listen on",
+      });
     }
     const { disk, checksum, log } = world;
     const birth = bootstrap.kind === "alone" ? undefined : birthOf(world, all, all.listenPeerUrl);
@@ -160,6 +182,7 @@ export class Server {
     const dir = await openDataDir(disk, {
       checksum,
       log,
+      clock: world.clock,
       ...(birth === undefined ? {} : { expect: { memberId: birth.memberId, clusterId: birth.clusterId } }),
     });
     try {
@@ -349,6 +372,10 @@ export class Server {
       contact: (from) => raft.leaderContact(from),
       arrived: async (from, message, state) => {
         const incoming = await loadMachine(state);
+        // N9: what the message says and what the state holds must be one configuration.
+        if (!equalBytes(encodeConfState(confOf(state)), encodeConfState(message.conf))) {
+          throw new StoreError("INVALID_REQUEST", { message: "the snapshot's configuration is not its header's" });
+        }
         if (this.#phase !== "running") {
           await state.close();
           return;
@@ -356,7 +383,11 @@ export class Server {
         this.#incoming = { state, machine: incoming };
         raft.step(from, message);
         const { installing } = raft;
-        if (installing === undefined || installing.index !== message.index || installing.term !== message.snapshotTerm) {
+        if (
+          installing === undefined ||
+          installing.index !== message.index ||
+          installing.term !== message.snapshotTerm
+        ) {
           // N6 to N8, or a term that is over: the core has no use for it.
           this.#incoming = undefined;
           await state.close();
@@ -368,7 +399,8 @@ export class Server {
     if (this.#mesh !== undefined) {
       this.#sender = new SnapshotSender(this.#mesh, clock, log, 10 * all.electionTimeoutMs, {
         term: () => this.#driver.soft.term,
-        snapshot: () => ({ state: this.#state.snapshot(), conf: confOf(this.#state) }),
+        snapshot: () => this.#state.snapshot(),
+        confOf: async (state) => decodeConf(await state.read(CONF_KEY)),
         done: (to, session, status) => {
           if (this.#phase === "ended") return;
           raft.snapshotSent(to, session, status);
@@ -587,7 +619,10 @@ export class Server {
               ? `quorate: an invariant was broken: ${cause.message}`
               : `quorate: ${cause instanceof Error ? cause.message : String(cause)}`,
         });
-    this.#world.log.error({ code: error.code, error: error.message, stack: cause instanceof Error ? cause.stack : undefined }, "the member stops");
+    this.#world.log.error(
+      { code: error.code, error: error.message, stack: cause instanceof Error ? cause.stack : undefined },
+      "the member stops",
+    );
     this.#halt();
     this.#proposals.endAll(error.code, error);
     this.#reads.endAll(new StoreError("STOPPED", { cause: error }));
@@ -652,19 +687,20 @@ export class Server {
       this.#publishing = true;
       this.#admin
         .handle({ kind: "memberUpdate", id: this.id, peerUrls: [peerUrl] }, this.#world.clock.now() + 5_000)
-        .then(() => this.#publishAgain(), () => this.#publishAgain());
+        .then(
+          () => this.#publishAgain(),
+          () => this.#publishAgain(),
+        );
       return;
     }
     if (mine.name === this.name && (clientUrls.length === 0 || sameList(mine.clientUrls, clientUrls))) return;
     if (this.#options.listenClientUrl !== undefined && this.#clientUrl === undefined) return;
     this.#publishing = true;
     const { clock } = this.#world;
-    this.#router
-      .propose(
-        { kind: "memberPublish", id: this.id, name: this.name, clientUrls },
-        clock.now() + 5_000,
-      )
-      .then(() => this.#publishAgain(), () => this.#publishAgain());
+    this.#router.propose({ kind: "memberPublish", id: this.id, name: this.name, clientUrls }, clock.now() + 5_000).then(
+      () => this.#publishAgain(),
+      () => this.#publishAgain(),
+    );
   }
 
   #publishAgain(): void {
@@ -772,4 +808,3 @@ export class Server {
 function sameList(a: readonly string[], b: readonly string[]): boolean {
   return a.length === b.length && a.every((item, i) => item === b[i]);
 }
-

@@ -30,8 +30,10 @@ function framed(kind: number, bytes: Uint8Array): Uint8Array {
 
 export interface SenderHost {
   readonly term: () => number;
-  /** The last flushed state and the configuration as of it. */
-  readonly snapshot: () => { readonly state: StateSnapshot; readonly conf: ConfState };
+  /** The last flushed state. */
+  readonly snapshot: () => StateSnapshot;
+  /** The configuration as of that very state, not as of now (N1, B35). */
+  readonly confOf: (state: StateSnapshot) => Promise<ConfState>;
   readonly done: (to: MemberId, session: number, status: "ok" | "failed" | "aborted") => void;
 }
 
@@ -62,7 +64,7 @@ export class SnapshotSender {
     this.#sessions.get(to)?.abort();
     let aborted = false;
     let wake = (): void => {};
-    const { state, conf } = this.#host.snapshot();
+    const state = this.#host.snapshot();
     this.#sessions.set(to, {
       session,
       index: state.index,
@@ -76,7 +78,6 @@ export class SnapshotSender {
       to,
       session,
       state,
-      conf,
       () => aborted,
       (callback) => {
         wake = callback;
@@ -109,10 +110,10 @@ export class SnapshotSender {
     to: MemberId,
     session: number,
     state: StateSnapshot,
-    conf: ConfState,
     aborted: () => boolean,
     onWake: (callback: () => void) => void,
   ): Promise<"ok" | "failed" | "aborted"> {
+    const conf = await this.#host.confOf(state);
     if (aborted()) return "aborted";
     const connection = await this.#mesh.openStream(to);
     let acknowledged = 0;
@@ -150,7 +151,8 @@ export class SnapshotSender {
       for await (const chunk of state.stream(session)) {
         while (sent - acknowledged >= WINDOW && finished === undefined && !aborted()) await news();
         if (aborted()) return "aborted";
-        if (finished !== undefined) throw new StoreError("CONNECTION_LOST", { message: `the receiver said: ${finished}` });
+        if (finished !== undefined)
+          throw new StoreError("CONNECTION_LOST", { message: `the receiver said: ${finished}` });
         connection.send(framed(FRAME.chunk, chunk));
         sent += 1;
       }
@@ -242,7 +244,12 @@ export class SnapshotReception {
           await state.close();
           return;
         }
-        await this.#host.arrived(from, message, state);
+        try {
+          await this.#host.arrived(from, message, state);
+        } catch (error) {
+          await state.close().catch(() => {});
+          throw error;
+        }
       } else {
         throw new StoreError("INVALID_REQUEST", { message: "unexpected snapshot frame" });
       }

@@ -192,7 +192,6 @@ describe("a change of leader", () => {
       lessor.revoke(lease.id);
       expiry.revoked(lease);
     }
-    expiry.promote(lessor.leases(), 2_000, GRACE);
     expect(expiry.adopt(10)).toBe(true);
     expect(expiry.waiting).toBe(0);
   });

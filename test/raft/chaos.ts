@@ -160,7 +160,7 @@ function partition(group: Group, random: RandomSource): void {
  * The rest of the group goes on while `paused` stand still: their packets wait, their disks too. Chance alone would need
  * very long runs to let a leader sleep through the term of its successor.
  */
-function runWithout(group: Group, paused: ReadonlySet<MemberId>, rounds: number): void {
+export function runWithout(group: Group, paused: ReadonlySet<MemberId>, rounds: number): void {
   for (let round = 0; round < rounds; round++) {
     const awake = group.up.filter(({ id }) => !paused.has(id));
     for (const node of awake) group.tick(node.id);

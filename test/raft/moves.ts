@@ -2,6 +2,7 @@
 import fc from "fast-check";
 import type { MemberId } from "../../src/base/ids.ts";
 import type { ConfChangeStep } from "../../src/raft/membership-types.ts";
+import { runWithout } from "./chaos.ts";
 import { type Group, m } from "./group.ts";
 
 export type Move =
@@ -11,7 +12,12 @@ export type Move =
   | { readonly kind: "cut" | "transfer" | "unreachable"; readonly n: number; readonly other: number }
   | { readonly kind: "change"; readonly n: number; readonly steps: readonly ConfChangeStep[]; readonly joint: boolean }
   | { readonly kind: "run"; readonly ticks: number }
-  | { readonly kind: "flow"; readonly count: number }
+  /** Messages pass in order and disks work, but for one member's. */
+  | { readonly kind: "flow"; readonly count: number; readonly stalled: number }
+  /** One member stands still with its packets while the others go on. */
+  | { readonly kind: "sleep"; readonly n: number; readonly ticks: number }
+  /** A read and a write at everybody who believes that it leads. */
+  | { readonly kind: "ask" }
   | { readonly kind: "heal" };
 
 /** Any move on a group of `size` members, two more of which may join. */
@@ -26,7 +32,7 @@ export function anyMove(size: number): fc.Arbitrary<Move> {
     { weight: 8, arbitrary: fc.record({ kind: kind("deliver", "duplicate"), at: fc.nat(99) }) },
     { weight: 2, arbitrary: fc.record({ kind: kind("lose"), at: fc.nat(99) }) },
     { weight: 8, arbitrary: fc.record({ kind: kind("write", "apply", "propose", "read"), n }) },
-    { weight: 3, arbitrary: fc.record({ kind: kind("campaign", "restart", "isolate"), n }) },
+    { weight: 3, arbitrary: fc.record({ kind: kind("campaign", "campaign", "restart", "isolate"), n }) },
     { weight: 3, arbitrary: fc.record({ kind: kind("tick", "crash", "release"), n, count: fc.nat(3) }) },
     { weight: 3, arbitrary: fc.record({ kind: kind("cut", "transfer", "unreachable"), n, other: n }) },
     {
@@ -39,7 +45,9 @@ export function anyMove(size: number): fc.Arbitrary<Move> {
       }),
     },
     { weight: 4, arbitrary: fc.record({ kind: kind("run"), ticks: fc.integer({ min: 1, max: 15 }) }) },
-    { weight: 6, arbitrary: fc.record({ kind: kind("flow"), count: fc.integer({ min: 1, max: 40 }) }) },
+    { weight: 6, arbitrary: fc.record({ kind: kind("flow"), count: fc.integer({ min: 1, max: 40 }), stalled: n }) },
+    { weight: 2, arbitrary: fc.record({ kind: kind("sleep"), n, ticks: fc.integer({ min: 1, max: 25 }) }) },
+    { weight: 6, arbitrary: fc.record({ kind: kind("ask") }) },
     { weight: 2, arbitrary: fc.record({ kind: kind("heal") }) },
   );
 }
@@ -73,8 +81,20 @@ export function perform(group: Group, move: Move): void {
       return;
     case "flow":
       for (let i = 0; i < move.count; i++) {
-        for (const each of group.up) if (each.writing.length > 0 && i % 3 === 0) group.completeWrite(each);
+        for (const each of group.up) {
+          if (each.writing.length > 0 && i % 3 === 0 && each.id !== m(move.stalled)) group.completeWrite(each);
+        }
         if (network.length > 0) group.deliver(0);
+      }
+      return;
+    case "sleep":
+      runWithout(group, new Set([m(move.n)]), move.ticks);
+      return;
+    case "ask":
+      for (const each of group.up) {
+        if (each.raft.status().role !== "leader") continue;
+        group.read(each.id);
+        group.propose(each.id);
       }
       return;
     case "heal":

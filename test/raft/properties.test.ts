@@ -13,8 +13,8 @@ import { anyMove, perform } from "./moves.ts";
 const seed = testSeed();
 
 describe.each([
-  [3, 100],
-  [5, 60],
+  [3, 250],
+  [5, 150],
 ])("a group of %i", (voters, numRuns) => {
   test(`election safety, log matching, leader completeness, state machine safety, monotonic commits, safe configurations, linearizable reads (seed ${seed})`, () => {
     const moves = fc.array(anyMove(voters), { minLength: 20, maxLength: 150, size: "max" });

@@ -1,4 +1,7 @@
 /** Seeds that once failed, each with one line on what it found. They stay for ever. */
 import type { SimOptions } from "../../src/testing/index.ts";
 
-export const REGRESSIONS: readonly (SimOptions & { readonly found: string })[] = [];
+export const REGRESSIONS: readonly (SimOptions & { readonly found: string })[] = [
+  { seed: 3, found: "a repeated frame with a forwarded proposal was placed twice: a put applied twice" },
+  { seed: 2_556_289_919, found: "the same, through another run of faults" },
+];
