@@ -4,33 +4,32 @@
  */
 import type { KeyValue } from "../protocol/key-value.ts";
 
-/** A key's change. A tombstone has version 0 and no value. Bytes are shared with whoever made the change: read only. */
-export interface Change {
-  readonly kv: KeyValue;
-  /** Rank within its revision: the order of execution. */
-  readonly sub: number;
-}
+/**
+ * The changes of one revision in the order of execution: a change's place here is its sub revision. A tombstone has
+ * version 0 and no value. Bytes are shared with whoever made the change: read only.
+ */
+export type Changes = readonly KeyValue[];
 
-interface Batch {
-  readonly changes: readonly Change[];
-  readonly bytes: number;
-}
+/** What takes the place of an evicted revision until the array is cut. */
+const EVICTED: Changes = [];
 
-/** What takes the place of an evicted batch until the array is cut. */
-const EVICTED: Batch = { changes: [], bytes: 0 };
-
-/** What one change weighs beside its bytes: its objects, and the views and buffers that hold the bytes. */
+/** What one change weighs beside its bytes: its objects, and the views and buffers that hold the bytes (measured). */
 const OVERHEAD = 500;
+
+function weightOf({ key, value }: KeyValue): number {
+  return key.length + value.length + OVERHEAD;
+}
 
 export class History {
   readonly #budget: number;
-  #batches: Batch[] = [];
+  /** By revision, from `#first` on; before `#head` all are evicted. */
+  #revisions: Changes[] = [];
   #head = 0;
   #bytes = 0;
   /** Events of all revisions from this one on are here. */
   #first: number;
   #next: number;
-  #staged: Change[] | undefined = [];
+  #staged: KeyValue[] | undefined = [];
   #stagedBytes = 0;
 
   /** `next` is the first revision that will be told. */
@@ -49,12 +48,12 @@ export class History {
     return this.#bytes;
   }
 
-  /** One change of the revision being made. One revision larger than the budget is not kept at all. */
-  stage(kv: KeyValue, sub: number): void {
+  /** The next change of the revision being made. One revision larger than the budget is not kept at all. */
+  stage(kv: KeyValue): void {
     if (this.#staged === undefined) return;
-    this.#stagedBytes += kv.key.length + kv.value.length + OVERHEAD;
+    this.#stagedBytes += weightOf(kv);
     if (this.#stagedBytes > this.#budget) this.#staged = undefined;
-    else this.#staged.push({ kv, sub });
+    else this.#staged.push(kv);
   }
 
   /** The staged changes became `revision`: all of it, or, if it was too large, a gap that only the state can fill. */
@@ -65,32 +64,32 @@ export class History {
     this.#stagedBytes = 0;
     this.#next = revision + 1;
     if (changes === undefined) {
-      this.#batches = [];
+      this.#revisions = [];
       this.#head = 0;
       this.#bytes = 0;
       this.#first = this.#next;
       return;
     }
     // A copy of exact size: an array that was pushed to has room for sixteen more, and most revisions are one change.
-    this.#batches.push({ changes: changes.length === 1 ? [changes[0]!] : changes.slice(), bytes });
+    this.#revisions.push(changes.length === 1 ? [changes[0]!] : changes.slice());
     this.#bytes += bytes;
     while (this.#bytes > this.#budget) this.#evict();
-    if (this.#head > 1024 && this.#head * 2 > this.#batches.length) {
-      this.#batches = this.#batches.slice(this.#head);
+    if (this.#head > 1024 && this.#head * 2 > this.#revisions.length) {
+      this.#revisions = this.#revisions.slice(this.#head);
       this.#head = 0;
     }
   }
 
-  /** The changes of one revision in their order; `undefined` if it is not here (any more, or yet). */
-  changesAt(revision: number): readonly Change[] | undefined {
+  /** The changes of one revision; `undefined` if it is not here (any more, or yet). */
+  changesAt(revision: number): Changes | undefined {
     if (revision < this.#first || revision >= this.#next) return undefined;
-    return this.#batches[this.#head + (revision - this.#first)]?.changes;
+    return this.#revisions[this.#head + (revision - this.#first)];
   }
 
   #evict(): void {
-    this.#bytes -= this.#batches[this.#head]!.bytes;
+    for (const kv of this.#revisions[this.#head]!) this.#bytes -= weightOf(kv);
     // So that the evicted bytes can be collected before the array is cut.
-    this.#batches[this.#head] = EVICTED;
+    this.#revisions[this.#head] = EVICTED;
     this.#head += 1;
     this.#first += 1;
   }

@@ -148,7 +148,7 @@ export class Store {
       index.append(main, sub, kv.createRevision, kv.version);
     }
     if (!live) this.#liveDelta += 1;
-    this.history.stage(kv, sub);
+    this.history.stage(kv);
     return request.prevKv ? previous : undefined;
   }
 
@@ -169,7 +169,7 @@ export class Store {
       this.#liveDelta -= 1;
       deleted += 1;
       budget.left -= 1;
-      this.history.stage(tombstoneOf(key, main), sub);
+      this.history.stage(tombstoneOf(key, main));
     };
     yield* this.walk(span, budget, visit);
     return deleted;
