@@ -284,11 +284,14 @@ export class Raft {
     if (this.#core.role === "follower") setLeader(this.#core, undefined);
   }
 
-  /** The message lane's work; undefined, and nothing allocated, if there is none. */
-  takeReady(): Ready | undefined {
+  /**
+   * The message lane's work; undefined, and nothing allocated, if there is none. With `holdEntries` a leader keeps
+   * entries for a later take, so that they leave in fewer and larger appends; whoever holds must take again soon.
+   */
+  takeReady(holdEntries: boolean = false): Ready | undefined {
     const core = this.#core;
     if (core.role === "leader") {
-      sendDueMessages(core);
+      sendDueMessages(core, holdEntries);
       // M8: whoever could be told of the commit that removed this member has been.
       if (core.steppingDown) becomeFollower(core, core.term, undefined);
     }

@@ -244,13 +244,13 @@ export function handleSnapshotSent(core: CoreState, to: MemberId, session: numbe
 }
 
 /** F6: reads the log as it is now. Everything proposed since the last take goes out in one append per follower. */
-export function sendAppends(core: CoreState): void {
+export function sendAppends(core: CoreState, hold: boolean): void {
   core.sendDue = false;
-  for (const peer of core.peers) if (peer.id !== core.id) sendTo(core, peer);
+  for (const peer of core.peers) if (peer.id !== core.id) sendTo(core, peer, hold);
   core.cut = undefined;
 }
 
-function sendTo(core: CoreState, peer: Progress): void {
+function sendTo(core: CoreState, peer: Progress, hold: boolean): void {
   switch (peer.state) {
     case "snapshot":
       return;
@@ -261,7 +261,8 @@ function sendTo(core: CoreState, peer: Progress): void {
       return;
     case "replicate": {
       let sent = false;
-      while (peer.state === "replicate" && peer.next <= core.log.lastIndex && !peer.inflights.full) {
+      if (hold && peer.next <= core.log.lastIndex) core.sendDue = true;
+      while (!hold && peer.state === "replicate" && peer.next <= core.log.lastIndex && !peer.inflights.full) {
         if (!sendOne(core, peer, false)) return;
         sent = true;
       }
@@ -321,8 +322,8 @@ function needSnapshot(core: CoreState, peer: Progress): void {
   core.sendSnapshots.push({ to: peer.id, session: core.lastSession });
 }
 
-/** R5, A16: the leader's part of a take. */
-export function sendDueMessages(core: CoreState): void {
+/** R5, A16: the leader's part of a take. `hold` keeps new entries for a later take; commits are told all the same. */
+export function sendDueMessages(core: CoreState, hold: boolean): void {
   if (beginReadRound(core)) broadcastHeartbeat(core);
-  if (core.sendDue) sendAppends(core);
+  if (core.sendDue) sendAppends(core, hold);
 }
