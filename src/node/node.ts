@@ -100,7 +100,8 @@ export class Node implements AsyncDisposable {
         message: `quorate: ${listenPeerUrl} is not a loopback address: peers need a cluster secret there (secret)`,
       });
     }
-    const base = nodeWorld({ dir: dir ?? ".", log });
+    // Like a listening server, an open member keeps its process alive: whoever awaits it is never left behind.
+    const base = nodeWorld({ dir: dir ?? ".", log, keepAlive: true });
     const world = {
       ...base,
       ...(dir === undefined ? { disk: new MemoryDisk({ clock: base.clock, random: base.random }) } : {}),

@@ -1,0 +1,190 @@
+/**
+ * `npm run bench`: the hot paths, each alone and in one process. Figures of two runs compare only on one quiet machine;
+ * whole clusters are compared by `npm run bench:compare`. `--json FILE` writes the same figures.
+ */
+import { writeFileSync } from "node:fs";
+import { cpus } from "node:os";
+import { parseArgs } from "node:util";
+import { Bench } from "tinybench";
+import { encodeUtf8 } from "../src/base/bytes.ts";
+import { logIndex, memberId, NO_LEASE, term } from "../src/base/ids.ts";
+import type { Envelope } from "../src/machine/command.ts";
+import { decodeEnvelope, encodeEnvelope } from "../src/machine/envelope-codec.ts";
+import { type Machine, MachineLoader } from "../src/machine/machine.ts";
+import type { StateStore } from "../src/machine/state-store.ts";
+import { decodeRequest, encodeRequest } from "../src/protocol/codec.ts";
+import type { PutRequest, RangeRequest } from "../src/protocol/requests.ts";
+import { decodeMessage, encodeMessage } from "../src/raft/codec.ts";
+import type { Append } from "../src/raft/message.ts";
+import { Raft } from "../src/raft/raft.ts";
+
+const { values } = parseArgs({ options: { json: { type: "string" }, ms: { type: "string", default: "500" } } });
+
+const VALUE = new Uint8Array(256).fill(7);
+const KEYS = 10_000;
+const keyOf = (i: number): Uint8Array => encodeUtf8(`bench/key/${i.toString().padStart(8, "0")}`);
+const putOf = (i: number): PutRequest => ({ kind: "put", key: keyOf(i), value: VALUE });
+const envelopeOf = (command: PutRequest): Envelope => ({
+  proposer: memberId(1n),
+  incarnation: 1,
+  ref: 1,
+  clientId: 0,
+  sequence: 0,
+  lowestUnacknowledged: 0,
+  leaseId: NO_LEASE,
+  command,
+});
+
+/** Records in memory: what is measured is the machine, not LevelDB. */
+function memoryState(): StateStore {
+  const records = new Map<string, Uint8Array>();
+  const name = (key: Uint8Array): string => String.fromCharCode(...key);
+  return {
+    read: (key) => records.get(name(key)),
+    write: (key, value) => void records.set(name(key), value),
+    delete: (key) => void records.delete(name(key)),
+  };
+}
+
+function newMachine(): Machine {
+  return new MachineLoader({ store: memoryState(), applied: { index: logIndex(0), term: term(0) } }).finish();
+}
+
+function apply(machine: Machine, envelope: Envelope): void {
+  machine.begin({ index: logIndex(machine.applied.index + 1), term: term(1), data: VALUE, envelope });
+  machine.step(1_000);
+}
+
+function filled(): Machine {
+  const machine = newMachine();
+  for (let i = 0; i < KEYS; i++) apply(machine, envelopeOf(putOf(i)));
+  return machine;
+}
+
+function range(machine: Machine, request: RangeRequest): void {
+  const read = machine.startRange(request);
+  while (read.step(10_000) === undefined);
+  read.close();
+}
+
+/** Three cores joined by arrays, whose disks are done at once: what one put costs in consensus alone. */
+function group(): (batch: number) => void {
+  const ids = [1n, 2n, 3n].map(memberId);
+  const conf = { voters: ids, votersOutgoing: [], learners: [], learnersNext: [], autoLeave: false };
+  const zero = { index: logIndex(0), term: term(0) };
+  const cores = ids.map(
+    (id) =>
+      new Raft(
+        {
+          id,
+          electionTicks: 50,
+          heartbeatTicks: 5,
+          maxMessageBytes: 1 << 20,
+          inflightCountMax: 256,
+          inflightBytesMax: 16 << 20,
+          uncommittedBytesMax: 64 << 20,
+          applyBytesMax: 16 << 20,
+          pendingReadsMax: 10_000,
+          electionTimeout: () => 60,
+        },
+        {
+          hardState: { term: term(0), votedFor: undefined, commit: logIndex(0) },
+          base: zero,
+          entries: [],
+          applied: logIndex(0),
+          conf,
+        },
+      ),
+  );
+  const settle = (): void => {
+    for (let busy = true; busy; ) {
+      busy = false;
+      for (const [i, core] of cores.entries()) {
+        for (let ready = core.takeReady(); ready !== undefined; ready = core.takeReady()) {
+          busy = true;
+          for (const { to, message } of ready.messages) cores[ids.indexOf(to)]!.step(ids[i]!, message);
+          const last = ready.committed.at(-1);
+          if (last !== undefined) core.applied(last.index);
+        }
+        const batch = core.takePersist();
+        if (batch === undefined) continue;
+        busy = true;
+        core.persisted(batch.seq);
+        for (const { to, message } of batch.messagesAfter) cores[ids.indexOf(to)]!.step(ids[i]!, message);
+      }
+    }
+  };
+  cores[0]!.campaign();
+  settle();
+  const data = encodeEnvelope(envelopeOf(putOf(1)));
+  return (batch) => {
+    cores[0]!.propose(Array.from({ length: batch }, (_, ref) => ({ ref, data })));
+    settle();
+    for (const core of cores) {
+      const { applied, base } = core.status();
+      if (applied - base.index > 10_000) core.release(logIndex(applied));
+    }
+  };
+}
+
+const bench = new Bench({ time: Number(values.ms), warmupTime: 200 });
+const request = putOf(1);
+const requestBytes = encodeRequest(request);
+const envelope = envelopeOf(request);
+const envelopeBytes = encodeEnvelope(envelope);
+const append: Append = {
+  kind: "append",
+  term: term(3),
+  prevIndex: logIndex(100),
+  prevTerm: term(3),
+  commit: logIndex(90),
+  session: 1,
+  entries: Array.from({ length: 32 }, (_, i) => ({
+    index: logIndex(101 + i),
+    term: term(3),
+    kind: "normal" as const,
+    data: envelopeBytes,
+  })),
+};
+const appendBytes = encodeMessage(append);
+const replicate = group();
+const growing = newMachine();
+const machine = filled();
+let next = 0;
+let at = 0;
+
+bench
+  .add("protocol: encode a put of 256 B", () => void encodeRequest(request))
+  .add("protocol: decode a put of 256 B", () => void decodeRequest(requestBytes))
+  .add("entry: encode a put of 256 B", () => void encodeEnvelope(envelope))
+  .add("entry: decode a put of 256 B", () => void decodeEnvelope(envelopeBytes))
+  .add("raft: encode an append of 32 entries", () => void encodeMessage(append))
+  .add("raft: decode an append of 32 entries", () => void decodeMessage(appendBytes))
+  .add("raft: replicate 1 entry to 3 cores", () => replicate(1))
+  .add("raft: replicate 100 entries to 3 cores", () => replicate(100))
+  .add("machine: put a new key", () => apply(growing, envelopeOf(putOf(next++))))
+  .add("machine: put over one of 10,000 keys", () => apply(machine, envelopeOf(putOf(at++ % KEYS))))
+  .add("machine: get one of 10,000 keys", () => range(machine, { kind: "range", key: keyOf(at++ % KEYS) }))
+  .add("machine: range of 100 keys", () => range(machine, { kind: "range", key: keyOf(1_000), rangeEnd: keyOf(1_100) }))
+  .add("machine: count 10,000 keys", () =>
+    range(machine, { kind: "range", key: keyOf(0), rangeEnd: encodeUtf8("c"), countOnly: true }),
+  );
+
+await bench.run();
+const rows = bench.tasks.map(({ name, result }) => {
+  if (result.state !== "completed") throw new Error(`${name}: ${result.state}`);
+  const { mean, p50, p99 } = result.latency;
+  return { name, opsPerSecond: 1e3 / mean, meanUs: mean * 1e3, p50Us: p50 * 1e3, p99Us: p99 * 1e3 };
+});
+console.log(`Node ${process.version}, ${cpus()[0]?.model ?? "unknown processor"}, ${cpus().length} cores`);
+console.table(
+  rows.map(({ name, opsPerSecond, ...us }) => ({
+    name,
+    "ops/s": Math.round(opsPerSecond),
+    ...Object.fromEntries(Object.entries(us).map(([key, value]) => [key, Number(value.toFixed(2))])),
+  })),
+);
+if (values.json !== undefined) {
+  writeFileSync(values.json, `${JSON.stringify({ node: process.version, rows }, undefined, 2)}\n`);
+}
+console.log(`bench: ${rows.map(({ name, meanUs }) => `${name} ${meanUs.toFixed(2)} us`).join("; ")}`);

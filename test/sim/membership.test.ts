@@ -1,0 +1,75 @@
+/** Members come and go while the cluster serves, told on virtual time. */
+import { describe, expect, test } from "vitest";
+import { encodeUtf8 } from "../../src/base/bytes.ts";
+import type { MemberId } from "../../src/base/ids.ts";
+import type { Request } from "../../src/protocol/requests.ts";
+import type { Server } from "../../src/server/server.ts";
+import { SimulatedCluster, SimulatedWorld } from "../../src/testing/index.ts";
+
+async function started(seed: number): Promise<{ world: SimulatedWorld; cluster: SimulatedCluster; leader: string }> {
+  const world = new SimulatedWorld({ seed });
+  const cluster = new SimulatedCluster(world, { nodes: 3 });
+  for (const name of cluster.names) cluster.start(name);
+  expect(await cluster.ready()).toBe(true);
+  // As in etcd, members count as healthy once they have been connected for 5 s.
+  await world.runFor(6_000);
+  return { world, cluster, leader: cluster.leader! };
+}
+
+const put: Request = { kind: "put", key: encodeUtf8("a"), value: encodeUtf8("1") };
+const call = { timeoutMs: 5_000 };
+
+/** The error with which a member ended. */
+async function ending(world: SimulatedWorld, server: Server): Promise<string | undefined> {
+  return (await world.settle(server.stopped))?.code;
+}
+
+describe("memberRemove", () => {
+  test("of a follower is answered, and the follower ends by name", async () => {
+    const { world, cluster, leader } = await started(201);
+    const away = cluster.server(cluster.names.find((name) => name !== leader)!)!;
+    const { result } = await world.settle(cluster.server(leader)!.handle({ kind: "memberRemove", id: away.id }, call));
+    expect(result.kind === "members" && result.members.map(({ id }) => id).includes(away.id)).toBe(false);
+    expect(await ending(world, away)).toBe("MEMBER_REMOVED");
+    await world.settle(cluster.server(leader)!.handle(put, call));
+  });
+
+  test("of the leader, asked of itself, is answered, and the others go on", async () => {
+    const { world, cluster, leader } = await started(202);
+    const old = cluster.server(leader)!;
+    const { result } = await world.settle(old.handle({ kind: "memberRemove", id: old.id }, call));
+    expect(result.kind).toBe("members");
+    expect(await ending(world, old)).toBe("MEMBER_REMOVED");
+    const others = cluster.names.filter((name) => name !== leader);
+    expect(
+      await world.until(() => others.some((name) => cluster.server(name)?.status().role === "leader"), 30_000),
+    ).toBe(true);
+    for (const name of others) await world.settle(cluster.server(name)!.handle(put, call));
+  });
+
+  test("of a member that is down leaves two that serve; when it comes back it is not let in", async () => {
+    const { world, cluster, leader } = await started(203);
+    const name = cluster.names.find((each) => each !== leader)!;
+    const id: MemberId = cluster.server(name)!.id;
+    cluster.kill(name, "cut");
+    await world.settle(cluster.server(leader)!.handle({ kind: "memberRemove", id }, call));
+    cluster.start(name);
+    await world.runFor(10_000);
+    expect(cluster.server(name)?.status().leader).toBeUndefined();
+    await world.settle(cluster.server(leader)!.handle(put, call));
+  });
+});
+
+test("moveLeader hands leadership to the member named, and refuses what cannot lead", async () => {
+  const { world, cluster, leader } = await started(204);
+  const target = cluster.server(cluster.names.find((name) => name !== leader)!)!;
+  await world.settle(cluster.server(leader)!.handle({ kind: "moveLeader", target: target.id }, call));
+  expect(target.status().role).toBe("leader");
+  const refused = await world.settle(
+    cluster
+      .server(leader)!
+      .handle({ kind: "moveLeader", target: target.id }, call)
+      .catch((error: { code: string }) => error.code),
+  );
+  expect(refused).toBe("NOT_LEADER");
+});
