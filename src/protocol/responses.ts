@@ -67,18 +67,17 @@ export interface HashKvResult {
   readonly hashRevision: number;
 }
 
-export type Result =
-  | OpResult
-  | CompactResult
-  | MembersResult
-  | MoveLeaderResult
-  | StatusResult
-  | HashKvResult;
+export type Result = OpResult | CompactResult | MembersResult | MoveLeaderResult | StatusResult | HashKvResult;
 
 /** What travels back: the result and its stamp. */
 export type Response<R extends Result = Result> = { readonly header: ResponseHeader; readonly result: R };
 
 /** Which result answers which request. */
-export type ResultOf<Q extends Request> = Q["kind"] extends "memberList" | "memberAdd" | "memberRemove" | "memberUpdate" | "memberPromote"
+export type ResultOf<Q extends Request> = Q["kind"] extends
+  | "memberList"
+  | "memberAdd"
+  | "memberRemove"
+  | "memberUpdate"
+  | "memberPromote"
   ? MembersResult
   : Extract<Result, { readonly kind: Q["kind"] }>;

@@ -1,7 +1,12 @@
 import { describe, expect, test } from "vitest";
-import { decodeHead } from "../../src/machine/records.ts";
+import { Compactor } from "../../src/kv/compaction.ts";
+import { KeyIndex } from "../../src/kv/key-index.ts";
+import { SortedMap, TOP } from "../../src/kv/sorted-map.ts";
+import { Store } from "../../src/kv/store.ts";
+import { decodeHead, StateRecords } from "../../src/machine/records.ts";
+import { StateHash } from "../../src/machine/state-hash.ts";
 import { KEY_SPACE } from "../../src/machine/state-store.ts";
-import { answer, bytes, Member, openMachine, show } from "../support/state.ts";
+import { answer, bytes, Member, MemoryState, openMachine, show } from "../support/state.ts";
 
 const put = (member: Member, key: string, value = ""): object =>
   member.ask({ kind: "put", key: bytes(key), value: bytes(value) });
@@ -198,6 +203,26 @@ describe("dropping", () => {
     compact(member, 9);
     member.dropAll(1);
     expect(stored(member).join(" ")).toBe("k@6 x@7 y@9†");
+  });
+
+  test("forgets keys of which nothing is left", () => {
+    const keys = new SortedMap<KeyIndex>();
+    for (const [name, gone] of [
+      ["a", 3],
+      ["b", 4],
+      ["c", 9],
+    ] as const) {
+      const index = new KeyIndex(2, 0, 2, 1);
+      index.append(gone, 0, 0, 0);
+      keys.insert(name, index);
+    }
+    const records = new StateRecords(new MemoryState(), new StateHash());
+    const store = new Store(records, { keys, liveKeys: 0, revision: 9, compactRevision: -1 }, 0);
+    const finished: number[] = [];
+    const compactor = new Compactor(store, -1, (revision) => finished.push(revision));
+    store.compact(4);
+    expect(compactor.step(1_000)).toBe(true);
+    expect([keys.page("", TOP, 10), finished, compactor.finished]).toEqual([["b", "c"], [4], 4]);
   });
 
   test("with nothing to drop is done at once", () => {

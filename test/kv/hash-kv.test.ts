@@ -1,10 +1,15 @@
 /** etcd's hash, held to what etcd itself answers and to the definition. The model holds it to random programs. */
+import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { leaseId, NO_LEASE, revision } from "../../src/base/ids.ts";
 import { encodeKeyValue, recordKey } from "../../src/kv/hash-kv.ts";
+import type { Request } from "../../src/protocol/requests.ts";
 import type { HashKvResult } from "../../src/protocol/responses.ts";
+import { testSeed } from "../support/seed.ts";
 import { answer, bytes, finishRead, Member } from "../support/state.ts";
-import { slowCrc32c } from "./model.ts";
+import { Model, slowCrc32c } from "./model.ts";
+
+const seed = testSeed();
 
 const put = (member: Member, key: string, value: string): void => {
   member.ask({ kind: "put", key: bytes(key), value: bytes(value) });
@@ -47,6 +52,40 @@ describe("hashKv", () => {
     expect([hashAt(member), hashAt(member, 6)]).toEqual([1852644381, 3604948674]);
     member.ask({ kind: "compact", revision: 6 });
     expect([hashAt(member), hashAt(member, 7)]).toEqual([1852644381, 1852644381]);
+  });
+
+  test("answers what etcd answers where nothing is alive: what the compaction kept counts, its tombstone does not", () => {
+    const member = new Member();
+    put(member, "a", "1");
+    put(member, "b", "2");
+    member.ask({ kind: "deleteRange", key: bytes("a") });
+    member.ask({ kind: "compact", revision: 4 });
+    member.ask({ kind: "deleteRange", key: bytes("b") });
+    expect(hashAt(member)).toBe(1762963974);
+    member.dropAll();
+    expect(hashAt(member)).toBe(1762963974);
+  });
+
+  test(`of few keys that come and go is what the definition says (seed ${seed})`, () => {
+    const key = fc.constantFrom("a", "b").map(bytes);
+    const step: fc.Arbitrary<Request> = fc.oneof(
+      fc.record({ kind: fc.constant("put" as const), key, value: fc.constant(bytes("v")) }),
+      fc.record({ kind: fc.constant("deleteRange" as const), key }),
+      fc.record({ kind: fc.constant("compact" as const), revision: fc.integer({ min: 2, max: 12 }) }),
+    );
+    fc.assert(
+      fc.property(fc.array(step, { maxLength: 20, size: "max" }), fc.nat({ max: 5 }), (steps, drops) => {
+        const member = new Member();
+        const model = new Model();
+        for (const one of steps) expect(answer(() => member.ask(one))).toEqual(model.run(one));
+        for (let i = 0; i < drops; i++) member.machine.compactStep(1);
+        for (let at = 1; at <= model.revision; at++) {
+          const hash = { kind: "hashKv", revision: at } as const;
+          expect(answer(() => member.ask(hash))).toEqual(model.run(hash));
+        }
+      }),
+      { seed, numRuns: 500 },
+    );
   });
 
   test("does not show how far the dropping got", () => {

@@ -34,7 +34,7 @@ describe("Store", () => {
           expect(answer(() => member.ask(all, 3))).toEqual(model.run(all));
         }
       }),
-      { seed, numRuns: 1500 },
+      { seed, numRuns: 1_000 },
     );
     // The programs must have met everything that there is to meet.
     expect([...seen].sort()).toEqual(

@@ -171,6 +171,7 @@ describe("range", () => {
     ["by value, downwards, limited", "\0", "\0", { sortOrder: "descend", sortTarget: "value", limit: 1 }, "b", true, 4],
     ["a target without an order ascends", "\0", "\0", { sortTarget: "mod" }, "bcea", false, 4],
     ["but with a limit chooses among the first keys", "\0", "\0", { sortTarget: "mod", limit: 2 }, "bc", true, 4],
+    ["whatever lies behind them", "\0", "\0", { sortTarget: "value", limit: 1 }, "a", true, 4],
     ["unlike one with an order", "\0", "\0", { sortTarget: "create", sortOrder: "descend", limit: 2 }, "ec", true, 4],
     ["ascending keys with a limit", "\0", "\0", { sortOrder: "ascend", limit: 3 }, "abc", true, 4],
     ["mod at least", "\0", "\0", { minModRevision: 8 }, "ae", false, 4],

@@ -208,7 +208,7 @@ describe("round trip", () => {
         expect(decoded).toEqual({ ...one, command: filled(one.command) });
         expect(encodeEnvelope(decoded)).toEqual(data);
       }),
-      { seed, numRuns: 1_000 },
+      { seed, numRuns: 500 },
     );
   });
 
@@ -240,7 +240,7 @@ describe("bytes from outside", () => {
         for (let length = 0; length < data.length; length++) expect(decodeOr(data.subarray(0, length))).toBe("refused");
         expect(decodeOr(Buffer.concat([data, more]))).toBe("refused");
       }),
-      { seed, numRuns: 60 },
+      { seed, numRuns: 30 },
     );
   });
 
@@ -259,7 +259,7 @@ describe("bytes from outside", () => {
           expect(decodeEnvelope(encodeEnvelope(decoded))).toEqual(decoded);
         },
       ),
-      { seed, numRuns: 3_000 },
+      { seed, numRuns: 1_500 },
     );
     expect(meant).toBeGreaterThan(100);
   });
@@ -275,7 +275,7 @@ describe("bytes from outside", () => {
           decodeOr(noise);
         },
       ),
-      { seed, numRuns: 3_000 },
+      { seed, numRuns: 1_500 },
     );
   });
 

@@ -94,7 +94,12 @@ describe("Node.open", () => {
         }
       });
       joiners.push(
-        await open({ name, listenPeerUrl: peerUrl, listenClientUrl: "ws://127.0.0.1:0", join: { endpoints: [one.clientUrl!] } }),
+        await open({
+          name,
+          listenPeerUrl: peerUrl,
+          listenClientUrl: "ws://127.0.0.1:0",
+          join: { endpoints: [one.clientUrl!] },
+        }),
       );
       await client.put(name, "joined");
     }
@@ -119,7 +124,9 @@ async function freePort(): Promise<number> {
     server.once("error", reject);
     server.listen(0, "127.0.0.1", () => {
       const address = server.address();
-      server.close(() => (typeof address === "object" && address !== null ? resolve(address.port) : reject(new Error("no port"))));
+      server.close(() =>
+        typeof address === "object" && address !== null ? resolve(address.port) : reject(new Error("no port")),
+      );
     });
   });
 }
