@@ -285,13 +285,14 @@ export class Raft {
   }
 
   /**
-   * The message lane's work; undefined, and nothing allocated, if there is none. With `holdEntries` a leader keeps
-   * entries for a later take, so that they leave in fewer and larger appends; whoever holds must take again soon.
+   * The message lane's work; undefined, and nothing allocated, if there is none. With `holdAppends` a leader keeps
+   * entries and commits for a later take, so that they leave in fewer and larger appends; whoever holds must take again
+   * soon. Heartbeats and read rounds are never held.
    */
-  takeReady(holdEntries: boolean = false): Ready | undefined {
+  takeReady(holdAppends: boolean = false): Ready | undefined {
     const core = this.#core;
     if (core.role === "leader") {
-      sendDueMessages(core, holdEntries);
+      sendDueMessages(core, holdAppends);
       // M8: whoever could be told of the commit that removed this member has been.
       if (core.steppingDown) becomeFollower(core, core.term, undefined);
     }

@@ -244,13 +244,13 @@ export function handleSnapshotSent(core: CoreState, to: MemberId, session: numbe
 }
 
 /** F6: reads the log as it is now. Everything proposed since the last take goes out in one append per follower. */
-export function sendAppends(core: CoreState, hold: boolean): void {
+export function sendAppends(core: CoreState): void {
   core.sendDue = false;
-  for (const peer of core.peers) if (peer.id !== core.id) sendTo(core, peer, hold);
+  for (const peer of core.peers) if (peer.id !== core.id) sendTo(core, peer);
   core.cut = undefined;
 }
 
-function sendTo(core: CoreState, peer: Progress, hold: boolean): void {
+function sendTo(core: CoreState, peer: Progress): void {
   switch (peer.state) {
     case "snapshot":
       return;
@@ -261,8 +261,7 @@ function sendTo(core: CoreState, peer: Progress, hold: boolean): void {
       return;
     case "replicate": {
       let sent = false;
-      if (hold && peer.next <= core.log.lastIndex) core.sendDue = true;
-      while (!hold && peer.state === "replicate" && peer.next <= core.log.lastIndex && !peer.inflights.full) {
+      while (peer.state === "replicate" && peer.next <= core.log.lastIndex && !peer.inflights.full) {
         if (!sendOne(core, peer, false)) return;
         sent = true;
       }
@@ -322,8 +321,8 @@ function needSnapshot(core: CoreState, peer: Progress): void {
   core.sendSnapshots.push({ to: peer.id, session: core.lastSession });
 }
 
-/** R5, A16: the leader's part of a take. `hold` keeps new entries for a later take; commits are told all the same. */
-export function sendDueMessages(core: CoreState, hold: boolean): void {
+/** R5, A16: the leader's part of a take. */
+export function sendDueMessages(core: CoreState, holdAppends: boolean): void {
   if (beginReadRound(core)) broadcastHeartbeat(core);
-  if (core.sendDue) sendAppends(core, hold);
+  if (core.sendDue && !holdAppends) sendAppends(core);
 }

@@ -167,17 +167,17 @@ export class Driver {
   }
 
   /**
-   * The message lane. While a write is under way a leader's new entries wait for its end (a tick at the most): they could
-   * not be written here sooner, and one append for all of them costs every member less than one for each.
+   * The message lane. While a write is under way a leader's appends wait for its end (a tick at the most): its own copy
+   * could not be written sooner, and one append for all that arrived costs every member less than one for each.
    */
-  pump(holdEntries: boolean = this.#writing): void {
+  pump(holdAppends: boolean = this.#writing): void {
     if (this.#stopped) return;
     const { raft, reads, clock } = this.#o;
     try {
       this.#handOver();
       const ref = reads.waiting ? reads.begin(clock.now()) : undefined;
       if (ref !== undefined) raft.readIndex(ref);
-      for (let ready = raft.takeReady(holdEntries); ready !== undefined; ready = raft.takeReady(holdEntries)) {
+      for (let ready = raft.takeReady(holdAppends); ready !== undefined; ready = raft.takeReady(holdAppends)) {
         this.#carryOut(ready);
         if (this.#stopped) return;
       }

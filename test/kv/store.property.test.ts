@@ -34,7 +34,7 @@ describe("Store", () => {
           expect(answer(() => member.ask(all, 3))).toEqual(model.run(all));
         }
       }),
-      { seed, numRuns: 1_000 },
+      { seed, numRuns: 400 },
     );
     // The programs must have met everything that there is to meet.
     expect([...seen].sort()).toEqual(
@@ -61,7 +61,7 @@ describe("Store", () => {
           member.machine.compactStep(2);
         }
       }),
-      { seed, numRuns: 200 },
+      { seed, numRuns: 100 },
     );
   });
 

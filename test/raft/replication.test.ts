@@ -601,3 +601,20 @@ describe("a write to disk", () => {
     new Core().step(2, vote(1, [0, 0])).sync();
   });
 });
+
+test("held appends leave with the next take that holds nothing: one for all that was proposed, heartbeats meanwhile", () => {
+  const core = leader();
+  acknowledgeAll(core, core.settle());
+  core.take();
+  const said: Outgoing[] = [];
+  for (const ref of [1, 2, 3]) {
+    core.raft.propose([put(ref)]);
+    said.push(...(core.raft.takeReady(true)?.messages ?? []));
+  }
+  core.tick();
+  said.push(...(core.raft.takeReady(true)?.messages ?? []));
+  expect(new Set(said.map(({ message }) => message.kind))).toEqual(new Set(["heartbeat"]));
+  const { lastIndex } = core.raft.status();
+  const sent = appends(core.take(), 2);
+  expect(sent.map(({ entries }) => entries)).toEqual([[lastIndex - 2, lastIndex - 1, lastIndex]]);
+});
