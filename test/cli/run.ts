@@ -1,15 +1,13 @@
-/** Runs the `quorate` command from source as a real process. */
+/** Runs the `quorate` command as a real process. */
 import { type ChildProcess, spawn } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
-import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { fileURLToPath, pathToFileURL } from "node:url";
+import { fileURLToPath } from "node:url";
 import { onTestFinished } from "vitest";
 import type { ClusterReady } from "../../src/cli/launcher.ts";
 
-const MAIN = fileURLToPath(new URL("../../src/cli/main.ts", import.meta.url));
-const LOADER = pathToFileURL(createRequire(import.meta.url).resolve("tsx")).href;
+const MAIN = fileURLToPath(new URL("../../dist/cli/main.js", import.meta.url));
 
 export interface Ran {
   readonly code: number | null;
@@ -33,7 +31,7 @@ export class Running {
 
   constructor(args: readonly string[], options: RunOptions = {}) {
     const inherited = Object.entries(process.env).filter(([name]) => !/^(QUORATE_|VITEST|NODE_OPTIONS)/.test(name));
-    this.child = spawn(process.execPath, ["--import", LOADER, MAIN, ...args], {
+    this.child = spawn(process.execPath, [MAIN, ...args], {
       cwd: options.cwd,
       env: { ...Object.fromEntries(inherited), NO_COLOR: "1", ...options.env },
       stdio: ["pipe", "pipe", "pipe"],

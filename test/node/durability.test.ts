@@ -39,7 +39,8 @@ async function traced(script: string, args: (dir: string) => readonly string[]):
   const dir = mkdtempSync(join(tmpdir(), "quorate-strace-"));
   onTestFinished(() => rmSync(dir, { recursive: true, force: true, maxRetries: 5 }));
   const file = join(dir, "trace");
-  const command = [process.execPath, "--import", LOADER, script, ...args(dir)];
+  const loader = script.endsWith(".ts") ? ["--import", LOADER] : [];
+  const command = [process.execPath, ...loader, script, ...args(dir)];
   const child: ChildProcess = spawn(
     "strace",
     ["-f", "-y", "-s", "8192", "-e", `trace=${TRACED_CALLS}`, "-e", "signal=none", "-o", file, ...command],
@@ -101,7 +102,7 @@ needsStrace(
 needsStrace(
   "a cluster acknowledges once two of three members have synced the record",
   async () => {
-    const cluster = await traced(source("../../src/cli/main.ts"), (dir) => [
+    const cluster = await traced(source("../../dist/cli/main.js"), (dir) => [
       "cluster",
       "--base-port",
       "0",
