@@ -28,8 +28,12 @@ const launcher: ChildProcess = spawn(
   { stdio: ["ignore", "pipe", "pipe"] },
 );
 const pids = new Map<string, number>();
+/** What the launcher and the members said last: shown with a violation. */
+const said: string[] = [];
 // The launcher names each member's new process on stderr when it is up again.
 createInterface({ input: launcher.stderr! }).on("line", (line) => {
+  said.push(line);
+  if (said.length > 200) said.shift();
   const up = /^(\S+) is up \(pid (\d+)\)/.exec(line);
   if (up !== null) pids.set(up[1]!, Number(up[2]));
 });
@@ -97,7 +101,12 @@ try {
   const limit = performance.now() + 30_000;
   do {
     const answers = await Promise.all(
-      endpoints.map((at) => client.hashKv(at, { revision: header.revision }).catch(() => undefined)),
+      endpoints.map((at) =>
+        client.hashKv(at, { revision: header.revision, timeoutMs: 60_000 }).catch((error: unknown) => {
+          said.push(`hash of ${at}: ${String(error)}`);
+          return undefined;
+        }),
+      ),
     );
     hashes = answers.flatMap((answer) => (answer === undefined ? [] : [answer.hash]));
     if (hashes.length < endpoints.length) await delay(100);
@@ -130,7 +139,7 @@ try {
   const ended = new Promise<void>((resolve) => launcher.once("exit", () => resolve()));
   if (launcher.exitCode === null && launcher.kill("SIGTERM")) await ended;
   if (violations.length === 0) rmSync(dir, { recursive: true, force: true });
-  else process.stderr.write(`the data stays in ${dir}\n`);
+  else process.stderr.write(`${said.join("\n")}\nthe data stays in ${dir}\n`);
 }
 process.exit(violations.length === 0 ? 0 : 1);
 
