@@ -4,7 +4,7 @@
  * arrives meanwhile is the next one.
  */
 import { StoreError } from "../base/errors.ts";
-import type { MemberId } from "../base/ids.ts";
+import type { MemberId, Term } from "../base/ids.ts";
 import type { Clock, Timer } from "../platform/clock.ts";
 import type { Logger } from "../platform/log.ts";
 import { decodeMessage, encodeMessage } from "../raft/codec.ts";
@@ -18,6 +18,8 @@ import type { Applier } from "./applier.ts";
 import type { Proposal, Proposals } from "./proposals.ts";
 import type { Reads } from "./reads.ts";
 
+/** Pre-votes asked for on the hint that a leader is gone, before the election timer takes over. */
+const HINT_ATTEMPTS = 5;
 /** How often deadlines are looked at: the precision of a time-out. */
 const EXPIRE_MS = 100;
 
@@ -135,26 +137,34 @@ export class Driver {
    */
   peerDown(peer: MemberId): void {
     if (this.#stopped) return;
-    const { raft, clock, tickMs } = this.#o;
+    const { raft, tickMs } = this.#o;
     raft.unreachable(peer);
     const { role, leader, term } = this.#soft;
     if (role === "follower" && leader === peer) {
       const { id, conf, votedFor } = raft.status();
       const rank = conf.voters.filter((voter) => voter !== peer).indexOf(id);
       raft.forgetLeader();
-      this.#hint?.cancel();
-      if (rank >= 0) {
-        this.#hint = clock.after((1 + rank) * tickMs, () => {
-          const now = raft.status();
-          // A higher term, a vote given or a leader heard of: somebody else is at it already.
-          if (this.#stopped || now.role !== "follower" || now.term !== term) return;
-          if (now.votedFor !== votedFor || now.leader !== undefined) return;
-          raft.campaign();
-          this.poke();
-        });
-      }
+      if (rank >= 0) this.#campaignAfter((1 + rank) * tickMs, HINT_ATTEMPTS, term, votedFor);
     }
     this.poke();
+  }
+
+  /**
+   * Asks for pre-votes, and again while nothing has come of it: the first may have reached a member that had not yet
+   * noticed that the leader is gone, or that has the longer log and asks later.
+   */
+  #campaignAfter(ms: number, attempts: number, term: Term, votedFor: MemberId | undefined): void {
+    const { raft, clock, tickMs } = this.#o;
+    this.#hint?.cancel();
+    this.#hint = clock.after(ms, () => {
+      const now = raft.status();
+      // A higher term, a vote given or a leader heard of: somebody else is at it already.
+      if (this.#stopped || (now.role !== "follower" && now.role !== "preCandidate")) return;
+      if (now.term !== term || now.votedFor !== votedFor || now.leader !== undefined) return;
+      raft.campaign();
+      this.poke();
+      if (attempts > 1) this.#campaignAfter(2 * now.conf.voters.length * tickMs, attempts - 1, term, votedFor);
+    });
   }
 
   /** Durable before it resolves: this member has seen `id` with data. */
