@@ -66,8 +66,28 @@ export const WIRE: WireNumbers = {
     moveLeader: 11,
     status: 12,
     hashKv: 13,
+    leaseGrant: 14,
+    leaseRevoke: 15,
+    leaseKeepAlive: 16,
+    leaseTimeToLive: 17,
+    leaseList: 18,
   },
-  result: { range: 1, put: 2, deleteRange: 3, txn: 4, compact: 5, members: 6, moveLeader: 7, status: 8, hashKv: 9 },
+  result: {
+    range: 1,
+    put: 2,
+    deleteRange: 3,
+    txn: 4,
+    compact: 5,
+    members: 6,
+    moveLeader: 7,
+    status: 8,
+    hashKv: 9,
+    leaseGrant: 10,
+    leaseRevoke: 11,
+    leaseKeepAlive: 12,
+    leaseTimeToLive: 13,
+    leaseList: 14,
+  },
   sortOrder: { none: 0, ascend: 1, descend: 2 },
   sortTarget: { key: 0, version: 1, create: 2, mod: 3, value: 4 },
   compareResult: { equal: 0, greater: 1, less: 2, notEqual: 3 },
@@ -134,6 +154,16 @@ function requestFields(request: Request): Fields {
       return txnFields(request, 1);
     case "compact":
       return [kinds.compact, request.revision, request.physical === true];
+    case "leaseGrant":
+      return trimmed([kinds.leaseGrant, request.ttl, request.id ?? null]);
+    case "leaseRevoke":
+      return [kinds.leaseRevoke, request.id];
+    case "leaseKeepAlive":
+      return [kinds.leaseKeepAlive, request.id];
+    case "leaseTimeToLive":
+      return [kinds.leaseTimeToLive, request.id, request.keys === true];
+    case "leaseList":
+      return [kinds.leaseList];
     case "memberList":
       return [kinds.memberList, request.linearizable === true];
     case "memberAdd":
@@ -273,6 +303,23 @@ function readRequest(fields: Fields): Request {
     case kinds.compact:
       atMost(fields, 3);
       return flagged({ kind: "compact", revision: integer(fields[1]) }, "physical", boolean(fields[2]));
+    case kinds.leaseGrant: {
+      atMost(fields, 3);
+      const ttl = integer(fields[1]);
+      return isSome(fields[2]) ? { kind: "leaseGrant", ttl, id: leaseId(id(fields[2])) } : { kind: "leaseGrant", ttl };
+    }
+    case kinds.leaseRevoke:
+      atMost(fields, 2);
+      return { kind: "leaseRevoke", id: leaseId(id(fields[1])) };
+    case kinds.leaseKeepAlive:
+      atMost(fields, 2);
+      return { kind: "leaseKeepAlive", id: leaseId(id(fields[1])) };
+    case kinds.leaseTimeToLive:
+      atMost(fields, 3);
+      return flagged({ kind: "leaseTimeToLive", id: leaseId(id(fields[1])) }, "keys", boolean(fields[2]));
+    case kinds.leaseList:
+      atMost(fields, 1);
+      return { kind: "leaseList" };
     case kinds.memberList:
       atMost(fields, 2);
       return flagged({ kind: "memberList" }, "linearizable", boolean(fields[1]));
@@ -455,6 +502,16 @@ function resultFields(result: Result): Fields {
       return opResultFields(result);
     case "compact":
       return [kinds.compact, result.revision];
+    case "leaseGrant":
+      return [kinds.leaseGrant, result.revision, result.id, result.ttl];
+    case "leaseRevoke":
+      return [kinds.leaseRevoke, result.revision];
+    case "leaseKeepAlive":
+      return [kinds.leaseKeepAlive, result.id, result.ttl];
+    case "leaseTimeToLive":
+      return [kinds.leaseTimeToLive, result.id, result.ttl, result.grantedTtl, result.keys];
+    case "leaseList":
+      return [kinds.leaseList, result.leases];
     case "members":
       return result.member === undefined
         ? [kinds.members, result.members.map(memberFields)]
@@ -519,6 +576,32 @@ function readResult(fields: Fields): Result {
     case kinds.compact:
       atMost(fields, 2);
       return { kind: "compact", revision: revision(integer(fields[1])) };
+    case kinds.leaseGrant:
+      atMost(fields, 4);
+      return {
+        kind: "leaseGrant",
+        revision: revision(integer(fields[1])),
+        id: leaseId(id(fields[2])),
+        ttl: integer(fields[3]),
+      };
+    case kinds.leaseRevoke:
+      atMost(fields, 2);
+      return { kind: "leaseRevoke", revision: revision(integer(fields[1])) };
+    case kinds.leaseKeepAlive:
+      atMost(fields, 3);
+      return { kind: "leaseKeepAlive", id: leaseId(id(fields[1])), ttl: integer(fields[2]) };
+    case kinds.leaseTimeToLive:
+      atMost(fields, 5);
+      return {
+        kind: "leaseTimeToLive",
+        id: leaseId(id(fields[1])),
+        ttl: integer(fields[2]),
+        grantedTtl: integer(fields[3]),
+        keys: list(fields[4]).map(bytes),
+      };
+    case kinds.leaseList:
+      atMost(fields, 2);
+      return { kind: "leaseList", leases: list(fields[1]).map((each) => leaseId(id(each))) };
     case kinds.members:
       return readMembers(fields);
     case kinds.moveLeader:

@@ -1,5 +1,5 @@
 /** One union of what a server answers, mirroring the requests kind by kind. */
-import type { MemberId, Revision } from "../base/ids.ts";
+import type { LeaseId, MemberId, Revision } from "../base/ids.ts";
 import type { KeyValue, Member, ResponseHeader } from "./key-value.ts";
 import type { Request } from "./requests.ts";
 
@@ -33,6 +33,39 @@ export type OpResult = RangeResult | PutResult | DeleteRangeResult | TxnResult;
 export interface CompactResult {
   readonly kind: "compact";
   readonly revision: Revision;
+}
+export interface LeaseGrantResult {
+  readonly kind: "leaseGrant";
+  readonly revision: Revision;
+  readonly id: LeaseId;
+  /** Seconds: what was asked for, or the server's minimum. */
+  readonly ttl: number;
+}
+export interface LeaseRevokeResult {
+  readonly kind: "leaseRevoke";
+  /** After the deletion of the lease's keys. */
+  readonly revision: Revision;
+}
+export interface LeaseKeepAliveResult {
+  readonly kind: "leaseKeepAlive";
+  readonly id: LeaseId;
+  /** Seconds from the sending of the request on. 0: there is no such lease (any more). */
+  readonly ttl: number;
+}
+export interface LeaseTimeToLiveResult {
+  readonly kind: "leaseTimeToLive";
+  readonly id: LeaseId;
+  /** Whole seconds left; 0 or less when overdue, -1 if there is no such lease. */
+  readonly ttl: number;
+  /** 0 if there is no such lease. */
+  readonly grantedTtl: number;
+  /** Ascending. Empty unless asked for. */
+  readonly keys: readonly Uint8Array[];
+}
+export interface LeaseListResult {
+  readonly kind: "leaseList";
+  /** Ascending. */
+  readonly leases: readonly LeaseId[];
 }
 export interface MembersResult {
   readonly kind: "members";
@@ -70,6 +103,11 @@ export interface HashKvResult {
 export type Result =
   | OpResult
   | CompactResult
+  | LeaseGrantResult
+  | LeaseRevokeResult
+  | LeaseKeepAliveResult
+  | LeaseTimeToLiveResult
+  | LeaseListResult
   | MembersResult
   | MoveLeaderResult
   | StatusResult
@@ -79,6 +117,11 @@ export type Result =
 export type Response<R extends Result = Result> = { readonly header: ResponseHeader; readonly result: R };
 
 /** Which result answers which request. */
-export type ResultOf<Q extends Request> = Q["kind"] extends "memberList" | "memberAdd" | "memberRemove" | "memberUpdate" | "memberPromote"
+export type ResultOf<Q extends Request> = Q["kind"] extends
+  | "memberList"
+  | "memberAdd"
+  | "memberRemove"
+  | "memberUpdate"
+  | "memberPromote"
   ? MembersResult
   : Extract<Result, { readonly kind: Q["kind"] }>;

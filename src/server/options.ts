@@ -51,6 +51,8 @@ export interface ServerOptions {
   readonly maxPendingProposals?: number | undefined;
   readonly maxPendingBytes?: number | undefined;
   readonly requestTimeoutMs?: number | undefined;
+  /** How long a lease goes without a keep-alive before what it has left is committed. */
+  readonly leaseCheckpointIntervalMs?: number | undefined;
 }
 
 /** The world of a whole member: what the platform gives, and the network. */
@@ -70,4 +72,5 @@ export const DEFAULTS = {
   trailingBytes: 16_777_216,
   maxPendingProposals: 50_000,
   maxPendingBytes: 134_217_728,
+  leaseCheckpointIntervalMs: 300_000,
 } as const;

@@ -38,9 +38,11 @@ import { bestSuccessor, Driver } from "./driver.ts";
 import { Flusher } from "./flusher.ts";
 import { healthAnswer } from "./health.ts";
 import { decodeHello, encodeHello } from "./hello.ts";
-import { MemberAdmin, PEER_CALL } from "./member-admin.ts";
+import { LeaseKeeper } from "./lease-keeper.ts";
+import { MemberAdmin } from "./member-admin.ts";
 import { type Figures, type MetricsSink, noMetrics } from "./metrics.ts";
 import { DEFAULTS, type ServerOptions, type ServerWorld } from "./options.ts";
+import { PEER_CALL, PeerCalls } from "./peer-calls.ts";
 import { Proposals } from "./proposals.ts";
 import { Reads } from "./reads.ts";
 import { Router } from "./router.ts";
@@ -113,7 +115,9 @@ export class Server {
   readonly #driver: Driver;
   readonly #flusher: Flusher;
   readonly #mesh: PeerMesh | undefined;
+  readonly #calls: PeerCalls;
   readonly #admin: MemberAdmin;
+  readonly #leases: LeaseKeeper;
   readonly #router: Router;
   readonly #sender: SnapshotSender | undefined;
   readonly #reception: SnapshotReception;
@@ -260,6 +264,7 @@ export class Server {
         if (entry.term > this.#lastAppliedTerm) {
           this.#lastAppliedTerm = entry.term;
           this.#proposals.newTermApplied(entry.term);
+          this.#leases.follow();
         }
         this.#flusher.entryApplied(entry.index, entry.data.length + 24);
         if (envelope?.command.kind === "compact" && done.outcome.ok) void this.#compact();
@@ -295,13 +300,14 @@ export class Server {
           this.#noted.add(peer);
         },
         onMessage: (from, message) => {
-          if (message[0] === PEER_CALL) this.#admin.onPeerCall(from, message.slice());
+          if (message[0] === PEER_CALL) this.#calls.onMessage(from, message.slice());
           else this.#driver.onMessage(from, message);
         },
         onBurst: () => this.#driver.poke(),
         onUp: (peer) => log.info({ peer: formatId(peer) }, "peer connected"),
         onDown: (peer, reason) => {
           log.info({ peer: formatId(peer), reason }, "peer disconnected");
+          this.#calls.peerDown(peer);
           if (this.#phase !== "running") return;
           this.#driver.peerDown(peer);
         },
@@ -332,6 +338,7 @@ export class Server {
             { role: soft.role, term: soft.term, leader: soft.leader === undefined ? undefined : formatId(soft.leader) },
             "role",
           );
+          this.#leases.follow();
           if (soft.leader !== undefined) this.#publish();
         },
         onSnapshots: (send, abort) => {
@@ -408,24 +415,29 @@ export class Server {
         },
       });
     }
-    this.#admin = new MemberAdmin({
-      self: this.id,
+    const linearizable = (deadline: number): Promise<void> => {
+      const waiting = this.#reads.wait(deadline);
+      this.#driver.poke();
+      return waiting;
+    };
+    this.#calls = new PeerCalls({
       clock,
-      random,
-      raft,
-      driver: () => this.#driver,
-      machine: () => this.#applier.machine,
-      propose: (command, deadline, change) => this.#router.propose(command, deadline, change),
-      linearizable: (deadline) => {
-        const waiting = this.#reads.wait(deadline);
-        this.#driver.poke();
-        return waiting;
-      },
-      connectedSince: (id) => this.#mesh?.connectedSince(id),
-      sendToPeer: (to, message) => {
+      send: (to, message) => {
         const sent = this.#mesh?.send(to, message, true) ?? false;
         this.#mesh?.flush();
         return sent;
+      },
+      serve: async (request, deadline) => {
+        if (this.#phase !== "running") throw new StoreError("STOPPED");
+        switch (request.kind) {
+          case "memberPromote":
+            return this.#admin.servePromote(request, deadline);
+          case "leaseKeepAlive":
+          case "leaseTimeToLive":
+            return this.#leases.serve(request, deadline);
+          default:
+            throw new StoreError("INVALID_REQUEST");
+        }
       },
       header: () => ({
         clusterId: this.clusterId,
@@ -433,6 +445,32 @@ export class Server {
         revision: revision(0),
         raftTerm: this.#applier.machine.applied.term,
       }),
+    });
+    this.#leases = new LeaseKeeper({
+      clock,
+      random,
+      electionTimeoutMs: all.electionTimeoutMs,
+      heartbeatMs: all.heartbeatMs,
+      checkpointIntervalMs: all.leaseCheckpointIntervalMs,
+      soft: () => this.#driver.soft,
+      machine: () => this.#applier.machine,
+      atBoundary: (callback) => this.#applier.atBoundary(callback),
+      calls: this.#calls,
+      propose: (command, deadline, onlyIn) => this.#router.propose(command, deadline, { onlyIn }),
+      linearizable,
+    });
+    this.#leases.attach(machine);
+    this.#admin = new MemberAdmin({
+      self: this.id,
+      clock,
+      random,
+      raft,
+      driver: () => this.#driver,
+      machine: () => this.#applier.machine,
+      propose: (command, deadline, change) => this.#router.propose(command, deadline, { change }),
+      linearizable,
+      connectedSince: (id) => this.#mesh?.connectedSince(id),
+      calls: this.#calls,
     });
     this.#router = new Router({
       memberId: this.id,
@@ -444,6 +482,7 @@ export class Server {
       proposals: this.#proposals,
       reads: this.#reads,
       admin: this.#admin,
+      leases: this.#leases,
       maxTxnOps: all.maxTxnOps,
       maxRequestBytes: all.maxRequestBytes,
       maxPendingProposals: all.maxPendingProposals,
@@ -517,6 +556,7 @@ export class Server {
     if (this.#mesh !== undefined) this.#peerUrl = await this.#mesh.listen();
     this.#driver.start();
     this.#flusher.start();
+    this.#leases.start();
     this.#membersChanged();
     if (this.#conf.voters.length === 1 && this.#conf.voters[0] === this.id) {
       this.#raft.campaign();
@@ -598,6 +638,8 @@ export class Server {
 
   #halt(): void {
     this.#driver.stop();
+    this.#leases.stop();
+    this.#calls.endAll();
     this.#flusher.stop();
     this.#applier.stop();
     this.#sender?.close();
@@ -637,6 +679,7 @@ export class Server {
     this.#state = incoming.state;
     this.#conf = confOf(incoming.state);
     this.#applier.replace(incoming.machine);
+    this.#leases.attach(incoming.machine);
     this.#flusher.resume(incoming.state);
     this.#proposals.replaced(index);
     this.#reads.applied(incoming.machine.applied.index);

@@ -100,13 +100,19 @@ export function plainBytes(frame: Uint8Array): Uint8Array {
   return frame.constructor === Uint8Array ? frame : new Uint8Array(frame.buffer, frame.byteOffset, frame.byteLength);
 }
 
-/** Asking changes nothing, so an attempt whose answer is lost did not happen in any way that matters. */
+/**
+ * Asking changes nothing, so an attempt whose answer is lost did not happen in any way that matters. Nor does a keep-alive
+ * that is sent twice.
+ */
 export function changesNothing(request: Request): boolean {
   switch (request.kind) {
     case "range":
     case "memberList":
     case "status":
     case "hashKv":
+    case "leaseKeepAlive":
+    case "leaseTimeToLive":
+    case "leaseList":
       return true;
     case "txn":
       return request.success.every(isRange) && request.failure.every(isRange);

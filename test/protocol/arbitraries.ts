@@ -121,6 +121,11 @@ export const anyRequest: fc.Arbitrary<Request> = plain(
     member.map((target) => ({ kind: "moveLeader" as const, target })),
     fc.constant({ kind: "status" as const }),
     optional("revision", int).map((more) => ({ kind: "hashKv" as const, ...more })),
+    fc.tuple(int, optional("id", lease)).map(([ttl, more]) => ({ kind: "leaseGrant" as const, ttl, ...more })),
+    lease.map((id) => ({ kind: "leaseRevoke" as const, id })),
+    lease.map((id) => ({ kind: "leaseKeepAlive" as const, id })),
+    fc.tuple(lease, optional("keys", flag)).map(([id, more]) => ({ kind: "leaseTimeToLive" as const, id, ...more })),
+    fc.constant({ kind: "leaseList" as const }),
   ),
 );
 
@@ -200,6 +205,17 @@ const result: fc.Arbitrary<Result> = fc.oneof(
     compactRevision: int,
     hashRevision: int,
   }),
+  fc.record({ kind: fc.constant("leaseGrant" as const), revision: at, id: lease, ttl: int }),
+  fc.record({ kind: fc.constant("leaseRevoke" as const), revision: at }),
+  fc.record({ kind: fc.constant("leaseKeepAlive" as const), id: lease, ttl: int }),
+  fc.record({
+    kind: fc.constant("leaseTimeToLive" as const),
+    id: lease,
+    ttl: int,
+    grantedTtl: int,
+    keys: fc.array(bytes, { maxLength: 3 }),
+  }),
+  fc.record({ kind: fc.constant("leaseList" as const), leases: fc.array(lease, { maxLength: 3 }) }),
 );
 const header: fc.Arbitrary<ResponseHeader> = fc.record({
   clusterId: cluster,

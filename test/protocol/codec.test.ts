@@ -82,6 +82,13 @@ const REQUESTS: Readonly<Record<string, Request>> = {
   moveLeader: { kind: "moveLeader", target: memberId(1n) },
   status: { kind: "status" },
   hashKv: { kind: "hashKv", revision: 9 },
+  leaseGrant: { kind: "leaseGrant", ttl: 60 },
+  "leaseGrant of a chosen id": { kind: "leaseGrant", ttl: -1, id: leaseId(-2n) },
+  leaseRevoke: { kind: "leaseRevoke", id: leaseId(0x694dn) },
+  leaseKeepAlive: { kind: "leaseKeepAlive", id: leaseId(2n ** 63n - 1n) },
+  leaseTimeToLive: { kind: "leaseTimeToLive", id: leaseId(5n) },
+  "leaseTimeToLive with keys": { kind: "leaseTimeToLive", id: leaseId(5n), keys: true },
+  leaseList: { kind: "leaseList" },
 };
 
 const kv: KeyValue = { key, createRevision: revision(2), modRevision: revision(6), version: 4, value, lease: NO_LEASE };
@@ -118,6 +125,18 @@ const RESULTS: Readonly<Record<string, Result>> = {
     stateHash: "a1",
   },
   hashKv: { kind: "hashKv", revision: revision(7), hash: 0xffff_ffff, compactRevision: -1, hashRevision: 7 },
+  leaseGrant: { kind: "leaseGrant", revision: revision(7), id: leaseId(0x694dn), ttl: 60 },
+  leaseRevoke: { kind: "leaseRevoke", revision: revision(8) },
+  leaseKeepAlive: { kind: "leaseKeepAlive", id: leaseId(-1n), ttl: 0 },
+  leaseTimeToLive: { kind: "leaseTimeToLive", id: leaseId(5n), ttl: -1, grantedTtl: 0, keys: [] },
+  "leaseTimeToLive with keys": {
+    kind: "leaseTimeToLive",
+    id: leaseId(5n),
+    ttl: 58,
+    grantedTtl: 60,
+    keys: [key, value],
+  },
+  leaseList: { kind: "leaseList", leases: [leaseId(-1n), leaseId(5n)] },
 };
 
 const ERRORS: Readonly<Record<string, StoreError>> = {
