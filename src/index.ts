@@ -13,6 +13,14 @@ export type {
   RangeSelection,
   StoredKeyValue,
 } from "./client/kv.ts";
+export type {
+  KeepAlive,
+  KeepAliveAnswer,
+  LeaseAnswer,
+  LeaseListAnswer,
+  Leases,
+  TimeToLiveAnswer,
+} from "./client/lease.ts";
 export type { MemberAddAnswer, Members, MembersAnswer } from "./client/members.ts";
 export { type CompareOperator, compare, type Op, op, type Txn, type TxnOutcome } from "./client/txn.ts";
 export { type ConnectOptions, connect } from "./node/connect.ts";

@@ -5,6 +5,7 @@ import { registerCompaction } from "./commands/compaction.ts";
 import { registerDel } from "./commands/del.ts";
 import { registerEndpoint } from "./commands/endpoint.ts";
 import { registerGet } from "./commands/get.ts";
+import { registerLease } from "./commands/lease.ts";
 import { registerMember } from "./commands/member.ts";
 import { registerMoveLeader } from "./commands/move-leader.ts";
 import { registerPut } from "./commands/put.ts";
@@ -31,6 +32,7 @@ export function buildProgram(): Command {
   registerDel(program);
   registerTxn(program);
   registerCompaction(program);
+  registerLease(program);
   registerMember(program);
   registerMoveLeader(program);
   registerEndpoint(program);

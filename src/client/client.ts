@@ -28,6 +28,7 @@ import {
   putResult,
   rangeRequest,
 } from "./kv.ts";
+import { Leases } from "./lease.ts";
 import { Members } from "./members.ts";
 import { isMemberTrouble, mayRetry, pauseMs } from "./retry.ts";
 import { CLOSED, type Route } from "./route.ts";
@@ -88,6 +89,8 @@ const WAITING_BYTES_MAX = 64 << 20;
 export class Client implements AsyncDisposable {
   /** Who belongs to the cluster. */
   readonly members: Members;
+  /** Keys that live only as long as somebody keeps them alive. */
+  readonly lease: Leases;
   readonly #route: Route;
   readonly #clock: Clock;
   readonly #random: Random;
@@ -109,6 +112,11 @@ export class Client implements AsyncDisposable {
     this.#timeoutMs = options.timeoutMs ?? TIMEOUT_MS;
     this.#dialTimeoutMs = options.dialTimeoutMs ?? DIAL_TIMEOUT_MS;
     this.members = new Members((request, call) => this.request(request, call));
+    this.lease = new Leases({
+      clock: options.clock,
+      send: (request, call) => this.request(request, call),
+      pause: (ms, signal) => this.#pause({ kind: "leaseList" }, ms, this.#clock.now() + 2 * ms + 1, signal),
+    });
   }
 
   /** Over several endpoints; connects when first needed. Throws `BAD_CONFIG`. In Node use `connect`. */

@@ -26,6 +26,7 @@ function helpOf(command: Command): string {
 test("these are the commands", () => {
   expect(leaves(buildProgram()).map(([words]) => words)).toEqual([
     ...["cluster", "server", "put", "get", "del", "txn", "compaction"],
+    ...["lease grant", "lease revoke", "lease timetolive", "lease list", "lease keep-alive"],
     ...["member list", "member add", "member remove", "member promote", "member update"],
     ...["move-leader", "endpoint status", "endpoint hashkv", "endpoint health", "version"],
   ]);
@@ -65,6 +66,8 @@ describe("bad arguments give one line and change nothing", () => {
     ["an unknown sort target", ["get", "a", "--sort-by", "SIZE"], 4, "bad sort target SIZE"],
     ["a revision that is no number", ["get", "a", "--rev", "x"], 128, "Give a whole number"],
     ["a lease that is not hexadecimal", ["put", "a", "1", "--lease", "xyz"], 128, "bad lease ID (xyz)"],
+    ["a TTL that is no number", ["lease", "grant", "long"], 128, "Give a whole number"],
+    ["a lease to revoke that is not hexadecimal", ["lease", "revoke", "xyz"], 128, "bad lease ID (xyz)"],
     ["a value with ignore-value", ["put", "a", "1", "--ignore-value"], 128, "ignore-value"],
     ["a member id that is not hexadecimal", ["member", "remove", "zz"], 128, "expecting ID in Hex"],
     ["a member without an address", ["member", "add", "n4"], 128, "member peer urls not provided"],
