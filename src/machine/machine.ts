@@ -8,6 +8,7 @@ import { StoreError } from "../base/errors.ts";
 import type { LogIndex, MemberId, Revision, Term } from "../base/ids.ts";
 import { Compactor } from "../kv/compaction.ts";
 import { hashKv, hashRevision } from "../kv/hash-kv.ts";
+import type { Change } from "../kv/history.ts";
 import { KeyIndex } from "../kv/key-index.ts";
 import { type Budget, runSlice, type Slices } from "../kv/slices.ts";
 import { SortedMap } from "../kv/sorted-map.ts";
@@ -169,6 +170,7 @@ interface Loaded {
 
 export class Machine {
   readonly #backend: StateStore;
+  readonly #records: StateRecords;
   readonly #store: Store;
   readonly #members: Members;
   readonly #lessor: Lessor;
@@ -196,8 +198,9 @@ export class Machine {
     this.#members = new Members(options.store, this.#hash);
     for (const record of loaded.members) this.#members.load(record);
     this.#lessor = loaded.leases.finish(new StateLeases(options.store, this.#hash));
+    this.#records = new StateRecords(options.store, this.#hash, this.#lessor);
     this.#store = new Store(
-      new StateRecords(options.store, this.#hash, this.#lessor),
+      this.#records,
       {
         keys: loaded.keys,
         liveKeys: loaded.liveKeys,
@@ -235,6 +238,16 @@ export class Machine {
   /** The newest changes by revision, for watches. */
   get history(): Store["history"] {
     return this.#store.history;
+  }
+
+  /** For watches, which read and pin; nothing is written through it. */
+  get store(): Store {
+    return this.#store;
+  }
+
+  /** A record of the store that may not be there. Throws `STATE_CORRUPT` if it is there and damaged. */
+  find(main: number, sub: number): Change | undefined {
+    return this.#records.find(main, sub);
   }
 
   /** For questions, and for whoever keeps the leader's timers. Only entries change it. */

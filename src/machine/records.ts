@@ -166,6 +166,12 @@ export class StateRecords implements RecordStore {
     return decodeRevision(main, bytes);
   }
 
+  /** A record that may not be there. */
+  find(main: number, sub: number): Change | undefined {
+    const bytes = this.#store.read(revisionKey(main, sub));
+    return bytes === undefined ? undefined : decodeRevision(main, bytes);
+  }
+
   put(kv: KeyValue, sub: number): void {
     const bytes = encodePut(kv);
     this.#hashed(kv.modRevision, sub, bytes);

@@ -53,6 +53,8 @@ export interface ServerOptions {
   readonly requestTimeoutMs?: number | undefined;
   /** How long a lease goes without a keep-alive before what it has left is committed. */
   readonly leaseCheckpointIntervalMs?: number | undefined;
+  /** How often an idle watch that asked for it hears how far it is: etcd's `watch-progress-notify-interval`. */
+  readonly watchProgressIntervalMs?: number | undefined;
 }
 
 /** The world of a whole member: what the platform gives, and the network. */
@@ -73,4 +75,5 @@ export const DEFAULTS = {
   maxPendingProposals: 50_000,
   maxPendingBytes: 134_217_728,
   leaseCheckpointIntervalMs: 300_000,
+  watchProgressIntervalMs: 600_000,
 } as const;

@@ -20,10 +20,11 @@ import { VERSION } from "../base/version.ts";
 import { type Machine, MachineLoader, seedMembers } from "../machine/machine.ts";
 import { KEY_SPACE } from "../machine/state-store.ts";
 import type { Timer } from "../platform/clock.ts";
-import type { CallOptions, Channel } from "../protocol/channel.ts";
+import type { CallOptions, Channel, ServedWatch, WatchOptions, WatchOutlet } from "../protocol/channel.ts";
 import type { Member } from "../protocol/key-value.ts";
 import type { Request } from "../protocol/requests.ts";
 import type { Response, ResultOf, StatusResult } from "../protocol/responses.ts";
+import { weightOf } from "../protocol/watch.ts";
 import { decodeConfState, encodeConfState } from "../raft/codec.ts";
 import type { ConfState } from "../raft/membership-types.ts";
 import { Raft } from "../raft/raft.ts";
@@ -32,6 +33,7 @@ import type { StateBackend } from "../storage/state-backend.ts";
 import { ClientListener } from "../transport/client-listener.ts";
 import type { HttpAnswer } from "../transport/network.ts";
 import { PeerMesh } from "../transport/peers.ts";
+import { WatchFlow } from "../transport/watch-flow.ts";
 import { Applier } from "./applier.ts";
 import { awaitWitnesses, birthOf } from "./bootstrap.ts";
 import { bestSuccessor, Driver } from "./driver.ts";
@@ -47,11 +49,15 @@ import { Proposals } from "./proposals.ts";
 import { Reads } from "./reads.ts";
 import { Router } from "./router.ts";
 import { SnapshotReception, SnapshotSender } from "./snapshots.ts";
+import { Watches } from "./watches.ts";
 
 /** Key of the Raft configuration as of the applied index, in the state. */
 const CONF_KEY = Uint8Array.of(KEY_SPACE.conf);
 /** The log of a static cluster begins behind this place, as if a snapshot stood there: whoever joins later needs one. */
 const BIRTH = { index: logIndex(1), term: term(1) };
+
+/** What a watch message weighs in process, beside its events. */
+const NEWS_BYTES = 64;
 
 export interface ServerStatus {
   readonly id: MemberId;
@@ -119,6 +125,7 @@ export class Server {
   readonly #admin: MemberAdmin;
   readonly #leases: LeaseKeeper;
   readonly #router: Router;
+  readonly #watches: Watches;
   readonly #sender: SnapshotSender | undefined;
   readonly #reception: SnapshotReception;
   readonly #staticUrls = new Map<MemberId, readonly string[]>();
@@ -261,6 +268,7 @@ export class Server {
         const { envelope } = done;
         const mine = envelope?.proposer === this.id && envelope.incarnation === dir.identity.incarnation;
         this.#proposals.applied(done, mine);
+        this.#watches.published();
         if (entry.term > this.#lastAppliedTerm) {
           this.#lastAppliedTerm = entry.term;
           this.#proposals.newTermApplied(entry.term);
@@ -339,6 +347,7 @@ export class Server {
             "role",
           );
           this.#leases.follow();
+          this.#calls.leaderChanged(soft.leader);
           if (soft.leader !== undefined) this.#publish();
         },
         onSnapshots: (send, abort) => {
@@ -460,6 +469,22 @@ export class Server {
       linearizable,
     });
     this.#leases.attach(machine);
+    this.#watches = new Watches({
+      source: machine,
+      clock,
+      random,
+      electionTimeoutMs: all.electionTimeoutMs,
+      progressIntervalMs: all.watchProgressIntervalMs,
+      fragmentBytes: all.maxRequestBytes + (512 << 10),
+      hasLeader: () => this.#driver.soft.leader !== undefined,
+      isLearner: () => this.isLearner,
+      header: () => ({
+        clusterId: this.clusterId,
+        memberId: this.id,
+        raftTerm: this.#applier.machine.applied.term,
+      }),
+      onFailure: (error) => this.#fail(error),
+    });
     this.#admin = new MemberAdmin({
       self: this.id,
       clock,
@@ -545,9 +570,38 @@ export class Server {
     return {
       call: async <Q extends Request>(request: Q, call: CallOptions): Promise<Response<ResultOf<Q>>> =>
         (await this.handle(request, call)) as Response<ResultOf<Q>>,
+      watch: (receiver, options = {}) => {
+        const { clock } = this.#world;
+        const flow: WatchFlow = new WatchFlow(
+          {
+            open: (outlet) => this.watch(outlet, options),
+            deliver: (response) => {
+              const bytes = response.events.reduce((sum, event) => sum + weightOf(event), NEWS_BYTES);
+              // In a turn of its own, as over a socket: whoever asks is never called back meanwhile.
+              clock.defer(() => receiver.receive(response, bytes));
+              return bytes;
+            },
+            hasRoom: () => true,
+            ended: (error) => clock.defer(() => receiver.ended(error)),
+          },
+          options,
+        );
+        return {
+          request: (request) => flow.request(request),
+          consumed: (bytes) => void flow.consumed(bytes),
+          close: () => flow.close(),
+        };
+      },
       closed: this.stopped.then(() => {}),
       close: () => {},
     };
+  }
+
+  /** Takes a watch stream in. What is refused ends in a later turn. */
+  watch(outlet: WatchOutlet, options: WatchOptions): ServedWatch {
+    if (this.#phase === "running") return this.#watches.open(outlet, options);
+    this.#world.clock.defer(() => outlet.ended(new StoreError("STOPPED")));
+    return { request() {}, resume() {}, close() {} };
   }
 
   async #start(): Promise<void> {
@@ -557,6 +611,7 @@ export class Server {
     this.#driver.start();
     this.#flusher.start();
     this.#leases.start();
+    this.#watches.start();
     this.#membersChanged();
     if (this.#conf.voters.length === 1 && this.#conf.voters[0] === this.id) {
       this.#raft.campaign();
@@ -576,6 +631,7 @@ export class Server {
           maxFrameBytes: all.maxRequestBytes + (512 << 10),
           onHttp: (method, path) => this.#http(method, path),
           handle: (request, call) => this.handle(request, call),
+          watch: (outlet, options) => this.watch(outlet, options),
           hello: () => ({ clusterId: this.clusterId, memberId: this.id }),
         });
         this.#clientUrl = await this.#listener.listen();
@@ -603,8 +659,9 @@ export class Server {
     }
     this.#phase = "closing";
     await this.#until(() => this.#proposals.count === 0 && this.#reads.count === 0, this.#options.electionTimeoutMs);
-    await this.#listener?.close();
     const stopped = new StoreError("STOPPED");
+    this.#watches.end(stopped);
+    await this.#listener?.close();
     this.#proposals.endAll("STOPPED", stopped);
     this.#reads.endAll(stopped);
     await this.#flusher.flush().catch((error) => this.#world.log.warn({ error: String(error) }, "last flush failed"));
@@ -638,6 +695,7 @@ export class Server {
 
   #halt(): void {
     this.#driver.stop();
+    this.#watches.stop();
     this.#leases.stop();
     this.#calls.endAll();
     this.#flusher.stop();
@@ -665,6 +723,7 @@ export class Server {
       { code: error.code, error: error.message, stack: cause instanceof Error ? cause.stack : undefined },
       "the member stops",
     );
+    this.#watches.end(new StoreError("STOPPED", { cause: error }));
     this.#halt();
     this.#proposals.endAll(error.code, error);
     this.#reads.endAll(new StoreError("STOPPED", { cause: error }));
@@ -680,6 +739,7 @@ export class Server {
     this.#conf = confOf(incoming.state);
     this.#applier.replace(incoming.machine);
     this.#leases.attach(incoming.machine);
+    this.#watches.replace(incoming.machine);
     this.#flusher.resume(incoming.state);
     this.#proposals.replaced(index);
     this.#reads.applied(incoming.machine.applied.index);

@@ -12,47 +12,16 @@ import { type Span, spanOf } from "../kv/range.ts";
 import type { Budget, Slices } from "../kv/slices.ts";
 import type { Clock, Timer } from "../platform/clock.ts";
 import type { Random } from "../platform/random.ts";
+import { type WatchCreate, type WatchEvent, type WatchNews, weightOf } from "../protocol/watch.ts";
 import { WatchIndex } from "./watch-index.ts";
-import {
-  type Batch,
-  BatchReader,
-  pinFor,
-  revisionMissing,
-  type Selection,
-  type WatchEvent,
-  type WatchSource,
-  weightOf,
-} from "./watch-reader.ts";
+import { type Batch, BatchReader, pinFor, revisionMissing, type Selection, type WatchSource } from "./watch-reader.ts";
 
-/** etcd's WatchCreateRequest (etcd-semantics 4.1). */
-export interface WatchCreate {
-  /** Empty = one zero byte. */
-  readonly key: Uint8Array;
-  readonly rangeEnd?: Uint8Array | undefined;
-  /** 0 = what comes after the current revision. */
-  readonly startRevision?: number | undefined;
-  /** 0 = the server chooses. */
-  readonly watchId?: number | undefined;
-  readonly noPut?: boolean | undefined;
-  readonly noDelete?: boolean | undefined;
-  readonly prevKv?: boolean | undefined;
-  readonly progressNotify?: boolean | undefined;
-  readonly fragment?: boolean | undefined;
-}
+export type { WatchCreate };
 
 /** etcd's WatchResponse; whoever sends it on stamps the header with `revision`. */
-export interface WatchMessage {
-  /** -1: a refused creation, or progress of all watchers of the stream. */
-  readonly watchId: number;
+export interface WatchMessage extends WatchNews {
   /** 0 where a compaction ended the watcher. */
   readonly revision: number;
-  readonly created: boolean;
-  readonly canceled: boolean;
-  readonly compactRevision: number;
-  readonly cancelReason: string;
-  /** More of this message follows. */
-  readonly fragment: boolean;
-  readonly events: readonly WatchEvent[];
 }
 
 /**

@@ -4,25 +4,21 @@
  */
 import { toByteString } from "../base/bytes.ts";
 import { StoreError } from "../base/errors.ts";
-import type { Changes } from "../kv/history.ts";
+import type { Change, Changes } from "../kv/history.ts";
 import type { Span } from "../kv/range.ts";
 import { type Budget, type Slices, sortInSlices } from "../kv/slices.ts";
 import type { Store } from "../kv/store.ts";
 import type { KeyValue } from "../protocol/key-value.ts";
+import { type WatchEvent, weightOf } from "../protocol/watch.ts";
 
 /** What watches read; the machine provides it. */
 export interface WatchSource {
   readonly store: Store;
   /** A record that may not be there. A tombstone has version 0. Throws `STATE_CORRUPT` if it is there and damaged. */
-  find(main: number, sub: number): KeyValue | undefined;
+  find(main: number, sub: number): Change | undefined;
 }
 
-export interface WatchEvent {
-  readonly type: "put" | "delete";
-  /** Of a deletion: the key and its revision, nothing else. */
-  readonly kv: KeyValue;
-  readonly prevKv?: KeyValue | undefined;
-}
+export type { WatchEvent };
 
 /** What a watcher wants to see. */
 export interface Selection {
@@ -48,9 +44,6 @@ const BATCH_REVISIONS = 1_000;
 
 /** A span with at most so many keys is read key by key; a wider one revision by revision. */
 const NARROW_KEYS = 1_024;
-
-/** What an event weighs beside its bytes. */
-const EVENT_OVERHEAD = 48;
 
 /** Keeps every record that a read from `next` on needs, whatever is compacted meanwhile. `next` is not compacted yet. */
 export function pinFor({ store }: WatchSource, next: number): { readonly pinned: number; readonly unpin: () => void } {
@@ -193,14 +186,17 @@ export class BatchReader {
     batch.next = complete + 1;
   }
 
-  *#take(kv: KeyValue): Slices<void> {
+  *#take(kv: Change): Slices<void> {
     const { noPut, noDelete, prevKv } = this.#selection;
     this.#budget.left -= 1;
     const isDelete = kv.version === 0;
     if (isDelete ? noDelete : noPut) return;
     const previous = prevKv ? this.#previous(kv) : undefined;
     const batch = this.#batch;
-    const event: WatchEvent = { type: isDelete ? "delete" : "put", kv, prevKv: previous };
+    const event: WatchEvent =
+      kv.expired === true
+        ? { type: "delete", kv, prevKv: previous, expired: true }
+        : { type: isDelete ? "delete" : "put", kv, prevKv: previous };
     batch.events.push(event);
     batch.bytes += weightOf(event);
     if (this.#budget.left <= 0) yield;
@@ -241,11 +237,6 @@ export class BatchReader {
     this.#budget.left -= names.length >>> 4;
     return names.length > max ? undefined : names;
   }
-}
-
-export function weightOf({ kv, prevKv }: WatchEvent): number {
-  const weight = EVENT_OVERHEAD + kv.key.length + kv.value.length;
-  return prevKv === undefined ? weight : weight + EVENT_OVERHEAD + prevKv.key.length + prevKv.value.length;
 }
 
 /** Every revision above the compact revision has a record: it exists because something changed. */

@@ -5,6 +5,7 @@ import { clusterId, leaseId, memberId, revision, term } from "../../src/base/ids
 import type { KeyValue, Member, ResponseHeader } from "../../src/protocol/key-value.ts";
 import type { Compare, Request, RequestOp, TxnRequest } from "../../src/protocol/requests.ts";
 import type { OpResult, Response, Result } from "../../src/protocol/responses.ts";
+import type { WatchEvent, WatchRequest, WatchResponse } from "../../src/protocol/watch.ts";
 
 /** fast-check's records have no prototype; ours are plain objects. */
 const plain = <T>(arbitrary: fc.Arbitrary<T>): fc.Arbitrary<T> => arbitrary.map((value) => structuredClone(value));
@@ -223,6 +224,56 @@ const header: fc.Arbitrary<ResponseHeader> = fc.record({
   revision: at,
   raftTerm: count.map(term),
 });
+
+export const anyWatchRequest: fc.Arbitrary<WatchRequest> = plain(
+  fc.oneof<fc.Arbitrary<WatchRequest>[]>(
+    fc.record(
+      {
+        kind: fc.constant("create" as const),
+        key: bytes,
+        rangeEnd: bytes,
+        startRevision: int,
+        watchId: int,
+        noPut: flag,
+        noDelete: flag,
+        prevKv: flag,
+        progressNotify: flag,
+        fragment: flag,
+      },
+      { requiredKeys: ["kind", "key"] },
+    ),
+    int.map((watchId) => ({ kind: "cancel" as const, watchId })),
+    fc.constant({ kind: "progress" as const }),
+  ),
+);
+
+const deletion: fc.Arbitrary<KeyValue> = fc.record({
+  key: bytes,
+  createRevision: fc.constant(revision(0)),
+  modRevision: at,
+  version: fc.constant(0),
+  value: fc.constant(new Uint8Array(0)),
+  lease: fc.constant(leaseId(0)),
+});
+const event: fc.Arbitrary<WatchEvent> = fc.oneof(
+  fc.record({ type: fc.constant("put" as const), kv: keyValue, prevKv: keyValue }, { requiredKeys: ["type", "kv"] }),
+  fc.record(
+    { type: fc.constant("delete" as const), kv: deletion, prevKv: keyValue, expired: flag },
+    { requiredKeys: ["type", "kv"] },
+  ),
+);
+export const anyWatchResponse: fc.Arbitrary<WatchResponse> = plain(
+  fc.record({
+    header,
+    watchId: int,
+    created: fc.boolean(),
+    canceled: fc.boolean(),
+    fragment: fc.boolean(),
+    compactRevision: int,
+    cancelReason: fc.string({ unit: "grapheme" }),
+    events: fc.array(event, { maxLength: 4 }),
+  }),
+);
 
 export const anyStamp = fc.record({ clusterId: cluster, memberId: member });
 export const anyResponse: fc.Arbitrary<Response> = plain(fc.record({ header, result }));
