@@ -115,11 +115,18 @@ export class PeerCalls {
     for (const [call, { to }] of this.#waiting) if (to === peer) this.#fail(call, "CONNECTION_LOST");
   }
 
+  /** Who leads has changed: what was asked of another, as of the leader, had better be asked again. */
+  leaderChanged(leader: MemberId | undefined): void {
+    for (const [call, { to, request }] of this.#waiting) {
+      if (to !== leader && changesNothing(request)) this.#fail(call, "LEADER_CHANGED");
+    }
+  }
+
   endAll(): void {
     for (const call of [...this.#waiting.keys()]) this.#fail(call, "STOPPED");
   }
 
-  #fail(call: number, code: "TIMEOUT" | "CONNECTION_LOST" | "STOPPED"): void {
+  #fail(call: number, code: "TIMEOUT" | "CONNECTION_LOST" | "LEADER_CHANGED" | "STOPPED"): void {
     const waiting = this.#waiting.get(call);
     if (waiting === undefined) return;
     this.#waiting.delete(call);
