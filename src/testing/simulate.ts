@@ -2,9 +2,15 @@
  * A whole cluster and its clients, from one seed. First a safety phase, in which the nemesis may do anything and nothing
  * may be lost; then the faults end and a liveness phase must converge: every call answered, one leader, equal states.
  */
+import { decodeUtf8, encodeUtf8 } from "../base/bytes.ts";
+import { formatId } from "../base/ids.ts";
 import { randomInt } from "../base/prng.ts";
 import type { Client } from "../client/client.ts";
+import type { KeyValue } from "../protocol/key-value.ts";
+import type { Request } from "../protocol/requests.ts";
+import type { Response } from "../protocol/responses.ts";
 import type { ServerOptions } from "../server/options.ts";
+import { checkLeases } from "./checkers/leases.ts";
 import { checkLinearizability } from "./checkers/linearizability.ts";
 import { checkLostWrites } from "./checkers/lost-writes.ts";
 import { checkSerializable } from "./checkers/serializable.ts";
@@ -13,6 +19,7 @@ import { SimulatedCluster, simulatedClient } from "./cluster.ts";
 import { History } from "./history.ts";
 import { type FaultKind, Nemesis } from "./nemesis.ts";
 import { KvWorkload, type WorkloadCounts } from "./workloads/kv.ts";
+import { LeaseWorkload } from "./workloads/leases.ts";
 import { SimulatedWorld } from "./world.ts";
 
 export interface SimOptions {
@@ -22,6 +29,8 @@ export interface SimOptions {
   /** Virtual seconds of the safety phase. Default 30. */
   readonly seconds?: number;
   readonly clients?: number;
+  /** What the clients do. "kv" by default. Leases move revisions by themselves, so the two do not mix. */
+  readonly workload?: "kv" | "leases";
   readonly faults?: readonly FaultKind[];
   readonly server?: Partial<ServerOptions>;
   readonly keepTrace?: boolean;
@@ -48,6 +57,8 @@ export interface SimReport {
 
 /** Longest virtual time in which a healed cluster has to converge: 30 default election timeouts. */
 const LIVENESS_MS = 30_000;
+/** The longest TTL of the workload, the election timeout that a change of leaders adds, and two seconds. */
+const LEASES_MS = 6_000 + 1_000 + 2_000;
 
 export async function simulate(options: SimOptions): Promise<SimReport> {
   const world = new SimulatedWorld({ seed: options.seed, keepTrace: options.keepTrace === true });
@@ -72,7 +83,7 @@ export async function simulate(options: SimOptions): Promise<SimReport> {
       simulatedClient(world, `client${i}`, urls),
     ),
   );
-  const workload = new KvWorkload({
+  const kv = new KvWorkload({
     clock: world.clock,
     random: world.random("workload"),
     history,
@@ -80,6 +91,13 @@ export async function simulate(options: SimOptions): Promise<SimReport> {
     keys: randomInt(shape, 1, 6),
     thinkMs: randomInt(shape, 10, 200),
   });
+  const leases = new LeaseWorkload({
+    clock: world.clock,
+    random: world.random("leases"),
+    clients,
+    note: (note, detail) => history.note(world.clock.now(), note, "", detail),
+  });
+  const workload = options.workload === "leases" ? leases : kv;
   const nemesis = new Nemesis({
     clock: world.clock,
     random: world.random("nemesis"),
@@ -114,11 +132,15 @@ export async function simulate(options: SimOptions): Promise<SimReport> {
       ? OK
       : violation(`not converged ${LIVENESS_MS} ms after the faults ended: ${statusText(cluster)}`);
     cluster.sample();
-    verdicts["serves after the faults"] = await finalChecks(world, clients[0]!, workload, history, verdicts);
+    verdicts["serves after the faults"] = await finalChecks(world, clients[0]!, kv, history, verdicts);
+    if (workload === leases) verdicts["no lease is left behind"] = await leftovers(world, cluster);
   }
   sampler.cancel();
 
-  if (started) {
+  if (workload === leases) {
+    const faultless = options.faults?.length === 0;
+    verdicts["no lease ends early"] = checkLeases(leases.lives, faultless ? { mostLateMs: 1_250 } : {});
+  } else if (started) {
     verdicts.linearizability = checkLinearizability(history.operations());
     verdicts["serializable reads"] = checkSerializable(history.records);
   }
@@ -145,6 +167,28 @@ export async function simulate(options: SimOptions): Promise<SimReport> {
   await world.settle(Promise.all(clients.map((client) => client.close())));
   for (const name of cluster.names) cluster.kill(name, "stays");
   return report;
+}
+
+/** Nobody holds a lease any more: in so long each must end by itself, on every member, and its key with it. */
+async function leftovers(world: SimulatedWorld, cluster: SimulatedCluster): Promise<Verdict> {
+  await world.runFor(LEASES_MS);
+  for (const name of cluster.names) {
+    const server = cluster.server(name);
+    if (server === undefined) return violation(`${name} is not running`);
+    const ask = <Q extends Request>(request: Q): Promise<Response> =>
+      world.settle(server.handle(request, { timeoutMs: 5_000 }));
+    const { result: left } = await ask({ kind: "leaseList" });
+    const prefix = { key: encodeUtf8("lease/"), rangeEnd: encodeUtf8("lease0") };
+    const { result: keys } = await ask({ kind: "range", ...prefix, serializable: true });
+    if (left.kind !== "leaseList" || keys.kind !== "range") return violation("another answer than asked for");
+    const names = [...left.leases.map(formatId), ...keys.kvs.filter(({ lease }) => lease !== 0n).map(keyName)];
+    if (names.length > 0) return violation(`${name} still has ${names.join(", ")}`);
+  }
+  return OK;
+}
+
+function keyName({ key }: KeyValue): string {
+  return decodeUtf8(key);
 }
 
 /** A last write and a read of everything: both must be answered, and hold all that was acknowledged. */
