@@ -1,6 +1,6 @@
 /** A member's figures as Prometheus text, under etcd's names, so that its dashboards and alerts carry over. */
 import { monitorEventLoopDelay } from "node:perf_hooks";
-import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from "prom-client";
+import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from "prom-client";
 import type { Figures, MetricsSink } from "../server/metrics.ts";
 
 const GAUGES: readonly [name: string, help: string, read: (f: Figures) => number][] = [
@@ -17,6 +17,9 @@ const GAUGES: readonly [name: string, help: string, read: (f: Figures) => number
   ["etcd_debugging_mvcc_compact_revision", "last compacted revision", (f) => f.compactRevision],
   ["quorate_wal_size_bytes", "size of the log on disk", (f) => f.walSizeBytes],
   ["quorate_peers_connected", "peers with a connection", (f) => f.peersConnected],
+  ["etcd_debugging_mvcc_watch_stream_total", "watch streams", (f) => f.watchStreams],
+  ["etcd_debugging_mvcc_watcher_total", "watchers", (f) => f.watchers],
+  ["etcd_debugging_mvcc_slow_watcher_total", "watchers that have not seen everything yet", (f) => f.slowWatchers],
   ["quorate_peers_known", "peers in the membership", (f) => f.peersKnown],
 ];
 
@@ -61,8 +64,16 @@ export function prometheusMetrics(): MetricsSink & { close(): void } {
   });
   const delay = monitorEventLoopDelay({ resolution: 20 });
   delay.enable();
-  const delayP99 = new Gauge({ name: "quorate_event_loop_delay_p99_seconds", help: "event loop delay, p99", registers });
-  const delayMax = new Gauge({ name: "quorate_event_loop_delay_max_seconds", help: "event loop delay, maximum", registers });
+  const delayP99 = new Gauge({
+    name: "quorate_event_loop_delay_p99_seconds",
+    help: "event loop delay, p99",
+    registers,
+  });
+  const delayMax = new Gauge({
+    name: "quorate_event_loop_delay_max_seconds",
+    help: "event loop delay, maximum",
+    registers,
+  });
   return {
     walFsync: (seconds) => fsync.observe(seconds),
     stateFlush: (seconds) => flush.observe(seconds),

@@ -21,10 +21,10 @@ import { type Machine, MachineLoader, seedMembers } from "../machine/machine.ts"
 import { KEY_SPACE } from "../machine/state-store.ts";
 import type { Timer } from "../platform/clock.ts";
 import type { CallOptions, Channel, ServedWatch, WatchOptions, WatchOutlet } from "../protocol/channel.ts";
-import type { Member } from "../protocol/key-value.ts";
+import type { KeyValue, Member } from "../protocol/key-value.ts";
 import type { Request } from "../protocol/requests.ts";
 import type { Response, ResultOf, StatusResult } from "../protocol/responses.ts";
-import { weightOf } from "../protocol/watch.ts";
+import { type WatchEvent, weightOf } from "../protocol/watch.ts";
 import { decodeConfState, encodeConfState } from "../raft/codec.ts";
 import type { ConfState } from "../raft/membership-types.ts";
 import { Raft } from "../raft/raft.ts";
@@ -572,24 +572,35 @@ export class Server {
         (await this.handle(request, call)) as Response<ResultOf<Q>>,
       watch: (receiver, options = {}) => {
         const { clock } = this.#world;
+        let isClosed = false;
+        // In a turn of its own, as over a socket: whoever asks is never called back meanwhile.
+        const later = (callback: () => void): void => {
+          clock.defer(() => {
+            if (!isClosed) callback();
+          });
+        };
         const flow: WatchFlow = new WatchFlow(
           {
             open: (outlet) => this.watch(outlet, options),
             deliver: (response) => {
               const bytes = response.events.reduce((sum, event) => sum + weightOf(event), NEWS_BYTES);
-              // In a turn of its own, as over a socket: whoever asks is never called back meanwhile.
-              clock.defer(() => receiver.receive(response, bytes));
+              // Copies: the history shares its bytes with whoever watches.
+              const events = response.events.map(ownEvent);
+              later(() => receiver.receive({ ...response, events }, bytes));
               return bytes;
             },
             hasRoom: () => true,
-            ended: (error) => clock.defer(() => receiver.ended(error)),
+            ended: (error) => later(() => receiver.ended(error)),
           },
           options,
         );
         return {
           request: (request) => flow.request(request),
           consumed: (bytes) => void flow.consumed(bytes),
-          close: () => flow.close(),
+          close: () => {
+            isClosed = true;
+            flow.close();
+          },
         };
       },
       closed: this.stopped.then(() => {}),
@@ -887,6 +898,9 @@ export class Server {
       txns,
       ranges,
       slowDisk: this.#driver.slowWrites,
+      watchStreams: this.#watches.streams,
+      watchers: this.#watches.watchers,
+      slowWatchers: this.#watches.slowWatchers,
       snapshotsSent: this.#sender?.sent ?? 0,
       snapshotsInstalled: this.#installed,
       peersConnected: known.filter(({ id }) => this.#mesh?.connected(id) === true).length,
@@ -906,6 +920,17 @@ export class Server {
       metrics: () => this.#metrics.render(() => this.figures()),
     });
   }
+}
+
+function ownEvent(event: WatchEvent): WatchEvent {
+  const { kv, prevKv } = event;
+  return prevKv === undefined
+    ? { ...event, kv: ownKeyValue(kv) }
+    : { ...event, kv: ownKeyValue(kv), prevKv: ownKeyValue(prevKv) };
+}
+
+function ownKeyValue(kv: KeyValue): KeyValue {
+  return { ...kv, key: kv.key.slice(), value: kv.value.slice() };
 }
 
 function sameList(a: readonly string[], b: readonly string[]): boolean {
