@@ -5,6 +5,7 @@
 import Table from "cli-table3";
 import { formatId, type LeaseId, type MemberId } from "../base/ids.ts";
 import type { HashAnswer, StatusAnswer } from "../client/client.ts";
+import type { WatchBatch, WatchEvent } from "../client/watch.ts";
 import type { KeyValue, Member, ResponseHeader } from "../protocol/key-value.ts";
 import type {
   LeaseGrantResult,
@@ -75,6 +76,39 @@ export function formatResponse(response: Response, options: ResponseOptions): Ui
   }
 }
 
+/** One batch of a watch. What is progress alone has no text in the plain form. */
+export function formatWatch({ header, events }: WatchBatch, options: OutputOptions): Uint8Array {
+  switch (options.format) {
+    case "simple": {
+      const lines = new Lines(options);
+      for (const event of events) lines.event(event);
+      return lines.bytes();
+    }
+    case "json": {
+      // Go's names, and nothing left out (etcd-semantics 14.3).
+      const answer = {
+        Header: headerJson(header, false),
+        Events: events.map(({ type, kv, prevKv }) => ({
+          type: type === "delete" ? 1 : undefined,
+          kv: keyValueJson(kv),
+          prev_kv: prevKv === undefined ? undefined : keyValueJson(prevKv),
+        })),
+        ...{ CompactRevision: 0, Canceled: false, Created: false, CancelReason: "" },
+      };
+      return Buffer.from(`${json(answer)}\n`);
+    }
+    case "fields": {
+      const fields = events.map(({ type, kv, prevKv }) => {
+        const previous = prevKv === undefined ? "" : keyValueFields("Prev", prevKv, options.hex);
+        return `"Type" : ${type === "put" ? "PUT" : "DELETE"}\n${previous}${keyValueFields("", kv, options.hex)}`;
+      });
+      return Buffer.from(`${headerFields(header, options.hex)}${fields.join("")}`);
+    }
+    case "table":
+      return fail("badFeature", "table not supported as output format");
+  }
+}
+
 // --- operations ---
 
 function formatOperation(header: ResponseHeader, result: OpResult, options: ResponseOptions): Uint8Array {
@@ -126,6 +160,12 @@ class Lines {
           this.result(each);
         }
     }
+  }
+
+  event({ type, kv, prevKv }: WatchEvent): void {
+    this.#line(type === "put" ? "PUT" : "DELETE");
+    if (prevKv !== undefined) this.#keyValue(prevKv);
+    this.#keyValue(kv);
   }
 
   #keyValue(kv: KeyValue): void {

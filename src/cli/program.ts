@@ -12,6 +12,7 @@ import { registerPut } from "./commands/put.ts";
 import { registerServer } from "./commands/server.ts";
 import { registerTxn } from "./commands/txn.ts";
 import { registerVersion } from "./commands/version.ts";
+import { registerWatch } from "./commands/watch.ts";
 import { addGlobalOptions } from "./globals.ts";
 
 /** Each file holds its command's words; what a command needs to run is imported when it runs. */
@@ -31,6 +32,7 @@ export function buildProgram(): Command {
   registerGet(program);
   registerDel(program);
   registerTxn(program);
+  registerWatch(program);
   registerCompaction(program);
   registerLease(program);
   registerMember(program);
