@@ -6,11 +6,11 @@ import { type Logger, silent } from "../platform/log.ts";
 import { MemoryDisk } from "../platform/memory-disk.ts";
 import { nodeWorld } from "../platform/node/world.ts";
 import type { Member } from "../protocol/key-value.ts";
-import { prometheusMetrics } from "./metrics.ts";
-import { type Bootstrap, type ServerOptions, type StaticMember } from "../server/options.ts";
+import type { Bootstrap, ServerOptions, StaticMember } from "../server/options.ts";
 import { Server } from "../server/server.ts";
 import { WebSocketNetwork } from "../transport/node/websocket.ts";
 import { connect } from "./connect.ts";
+import { prometheusMetrics } from "./metrics.ts";
 
 export interface NodeOptions extends Omit<ServerOptions, "name" | "bootstrap"> {
   /** Where data lives. Absent: in memory only, gone when the node closes. */
@@ -69,7 +69,11 @@ export class Node implements AsyncDisposable {
   readonly #world: ReturnType<typeof nodeWorld>;
   readonly #metrics: ReturnType<typeof prometheusMetrics>;
 
-  private constructor(server: Server, world: ReturnType<typeof nodeWorld>, metrics: ReturnType<typeof prometheusMetrics>) {
+  private constructor(
+    server: Server,
+    world: ReturnType<typeof nodeWorld>,
+    metrics: ReturnType<typeof prometheusMetrics>,
+  ) {
     this.#server = server;
     this.#world = world;
     this.#metrics = metrics;
@@ -181,4 +185,3 @@ export class Node implements AsyncDisposable {
     await this.close();
   }
 }
-

@@ -234,7 +234,9 @@ describe("txn", () => {
     expect(show(run(member, txn([del("a", "\0"), put("a", "n"), get("a")])))).toMatchObject({
       results: [{ deleted: 2 }, {}, { kvs: [{ create: 7, mod: 7, version: 1 }], count: 1 }],
     });
-    const changes = member.machine.history.changesAt(7)!.map(({ key, version }) => [String.fromCharCode(...key), version]);
+    const changes = member.machine.history
+      .changesAt(7)!
+      .map(({ key, version }) => [String.fromCharCode(...key), version]);
     expect(changes).toEqual([
       ["a", 0],
       ["b", 0],
