@@ -31,6 +31,7 @@ describe("against a member", () => {
     const endpoints = node.clientUrl!.replace("ws://", "");
     return {
       client,
+      endpoints,
       watch: (...args: readonly string[]): Running => start(["watch", "--endpoints", endpoints, ...args]),
       typed: (stdin: string): Running => start(["watch", "-i", "--endpoints", endpoints], { stdin }),
     };
@@ -74,6 +75,18 @@ describe("against a member", () => {
     const lines = ['3 "PUT" "a" "say \\"x\\""', '3 "DELETE" "a" ""'];
     await running.until(({ stdout }) => stdout.includes(lines[1]!));
     expect(running.stdout).toBe(`PUT\na\nsay "x"\nDELETE\na\n\n${lines.join("\n")}\n`);
+  });
+
+  test("the key may come from the environment, but not from there and as an argument", async () => {
+    const { client, endpoints } = await member();
+    await client.put("a", "1");
+    await client.put("b", "2");
+    const env = { QUORATE_WATCH_KEY: "a", QUORATE_WATCH_RANGE_END: "c" };
+    const running = start(["watch", "--rev", "2", "--endpoints", endpoints], { env });
+    await running.until(({ stdout }) => stdout === "PUT\na\n1\nPUT\nb\n2\n");
+    const both = await start(["watch", "a", "--endpoints", endpoints], { env }).ended;
+    expect(both).toMatchObject({ code: 128, stdout: "" });
+    expect(both.stderr).toContain("QUORATE_WATCH_KEY");
   });
 
   test("a command that fails ends it", async () => {

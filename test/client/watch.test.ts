@@ -162,6 +162,20 @@ describe("what a watch tells", () => {
     expect(await at.events(watch, 1)).toEqual(["3 put a/2=y"]);
   });
 
+  test("a revision larger than a message comes in parts and is told whole", async () => {
+    const at = await Setting.open();
+    const value = "x".repeat(100_000);
+    for (let i = 10; i < 40; i++) await at.put(`a/${i}`, value);
+    const watch = await at.opened("a/", { prefix: true, prevKv: true });
+    await at.settle(at.client.delete("a/", { prefix: true }));
+    const { revision, events } = await at.batch(watch);
+    expect(revision).toBe(32);
+    expect(events.map(({ kv }) => kv.keyText())).toEqual(Array.from({ length: 30 }, (_, i) => `a/${i + 10}`));
+    expect(events.every(({ prevKv }) => prevKv?.text() === value)).toBe(true);
+    await at.put("a/50", "after");
+    expect(await at.events(watch, 1)).toEqual(["33 put a/50=after"]);
+  });
+
   test("many watches on one connection each hear their own", async () => {
     const at = await Setting.open();
     const watches = await Promise.all(Array.from({ length: 200 }, (_, i) => at.opened(`k${i}`)));
