@@ -13,8 +13,17 @@ export type {
   RangeSelection,
   StoredKeyValue,
 } from "./client/kv.ts";
+export type {
+  KeepAlive,
+  KeepAliveAnswer,
+  LeaseAnswer,
+  LeaseListAnswer,
+  Leases,
+  TimeToLiveAnswer,
+} from "./client/lease.ts";
 export type { MemberAddAnswer, Members, MembersAnswer } from "./client/members.ts";
 export { type CompareOperator, compare, type Op, op, type Txn, type TxnOutcome } from "./client/txn.ts";
+export type { Watch, WatchBatch, WatchEvent, WatchOptions } from "./client/watch.ts";
 export { type ConnectOptions, connect } from "./node/connect.ts";
 export { Node, type NodeOptions } from "./node/node.ts";
 export type { Logger } from "./platform/log.ts";

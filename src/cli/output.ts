@@ -3,10 +3,20 @@
  * read this output, so the tests hold it to the byte.
  */
 import Table from "cli-table3";
-import { formatId, type MemberId } from "../base/ids.ts";
+import { formatId, type LeaseId, type MemberId } from "../base/ids.ts";
 import type { HashAnswer, StatusAnswer } from "../client/client.ts";
+import type { WatchBatch, WatchEvent } from "../client/watch.ts";
 import type { KeyValue, Member, ResponseHeader } from "../protocol/key-value.ts";
-import type { MembersResult, OpResult, Response } from "../protocol/responses.ts";
+import type {
+  LeaseGrantResult,
+  LeaseKeepAliveResult,
+  LeaseListResult,
+  LeaseRevokeResult,
+  LeaseTimeToLiveResult,
+  MembersResult,
+  OpResult,
+  Response,
+} from "../protocol/responses.ts";
 import { fail } from "./exit.ts";
 import type { Format } from "./globals.ts";
 import { quote, quoteText } from "./go-quote.ts";
@@ -24,6 +34,10 @@ export interface ResponseOptions extends OutputOptions {
   readonly verb?: "list" | "add" | "remove" | "promote" | "update";
   readonly name?: string;
   readonly id?: MemberId;
+  /** Of `lease revoke`: which. */
+  readonly lease?: LeaseId;
+  /** Of `lease timetolive`: its keys were asked for. */
+  readonly keys?: boolean;
 }
 
 export interface EndpointAnswer<T> {
@@ -49,10 +63,49 @@ export function formatResponse(response: Response, options: ResponseOptions): Ui
       return formatOperation(header, result, options);
     case "compact":
       return Buffer.from(`compacted revision ${options.revision}\n`);
+    case "leaseGrant":
+    case "leaseRevoke":
+    case "leaseKeepAlive":
+    case "leaseTimeToLive":
+    case "leaseList":
+      return Buffer.from(formatLease(header, result, options));
     case "members":
       return Buffer.from(formatMembers(header, result, options));
     default:
       return fail("badFeature", `${options.format} not supported as output format`);
+  }
+}
+
+/** One batch of a watch. What is progress alone has no text in the plain form. */
+export function formatWatch({ header, events }: WatchBatch, options: OutputOptions): Uint8Array {
+  switch (options.format) {
+    case "simple": {
+      const lines = new Lines(options);
+      for (const event of events) lines.event(event);
+      return lines.bytes();
+    }
+    case "json": {
+      // Go's names, and nothing left out (etcd-semantics 14.3).
+      const answer = {
+        Header: headerJson(header, false),
+        Events: events.map(({ type, kv, prevKv }) => ({
+          type: type === "delete" ? 1 : undefined,
+          kv: keyValueJson(kv),
+          prev_kv: prevKv === undefined ? undefined : keyValueJson(prevKv),
+        })),
+        ...{ CompactRevision: 0, Canceled: false, Created: false, CancelReason: "" },
+      };
+      return Buffer.from(`${json(answer)}\n`);
+    }
+    case "fields": {
+      const fields = events.map(({ type, kv, prevKv }) => {
+        const previous = prevKv === undefined ? "" : keyValueFields("Prev", prevKv, options.hex);
+        return `"Type" : ${type === "put" ? "PUT" : "DELETE"}\n${previous}${keyValueFields("", kv, options.hex)}`;
+      });
+      return Buffer.from(`${headerFields(header, options.hex)}${fields.join("")}`);
+    }
+    case "table":
+      return fail("badFeature", "table not supported as output format");
   }
 }
 
@@ -109,6 +162,12 @@ class Lines {
     }
   }
 
+  event({ type, kv, prevKv }: WatchEvent): void {
+    this.#line(type === "put" ? "PUT" : "DELETE");
+    if (prevKv !== undefined) this.#keyValue(prevKv);
+    this.#keyValue(kv);
+  }
+
   #keyValue(kv: KeyValue): void {
     if (this.#options.valueOnly !== true) this.#line(kv.key);
     this.#line(kv.value);
@@ -133,10 +192,11 @@ function escapedHex(bytes: Uint8Array): string {
 // --- json ---
 
 /** A Go structure: what is zero or empty is left out, but for what is wrapped in `always`. */
-type Json = bigint | number | string | boolean | readonly Json[] | { readonly [name: string]: Json | undefined };
+type Json = bigint | number | string | boolean | null | readonly Json[] | { readonly [name: string]: Json | undefined };
 
 /** Go's encoder, for numbers of 64 bits and without what a browser could mistake for markup. */
 function json(value: Json): string {
+  if (value === null) return "null";
   if (typeof value === "bigint" || typeof value === "number" || typeof value === "boolean") return String(value);
   if (typeof value === "string") {
     return JSON.stringify(value).replace(
@@ -162,7 +222,7 @@ function some<T extends Json>(value: T): T | undefined {
     value === 0n ||
     value === "" ||
     value === false ||
-    (typeof value === "object" && isList(value) && value.length === 0);
+    (typeof value === "object" && value !== null && isList(value) && value.length === 0);
   return isEmpty ? undefined : value;
 }
 
@@ -262,6 +322,101 @@ function operationFields(header: string, result: OpResult, hex: boolean): string
       });
       return `${header}"Succeeded" : ${result.succeeded}\n${nested.join("")}`;
     }
+  }
+}
+
+// --- leases ---
+
+type LeaseResult =
+  | LeaseGrantResult
+  | LeaseRevokeResult
+  | LeaseKeepAliveResult
+  | LeaseTimeToLiveResult
+  | LeaseListResult;
+
+function formatLease(header: ResponseHeader, result: LeaseResult, options: ResponseOptions): string {
+  switch (options.format) {
+    case "simple":
+      return simpleLease(result, options);
+    case "json":
+      return `${json(leaseJson(header, result))}\n`;
+    case "fields":
+      return `${headerFields(header, options.hex)}${leaseFields(result, options.hex)}`;
+    case "table":
+      return fail("badFeature", "table not supported as output format");
+  }
+}
+
+const leaseText = (id: LeaseId): string => formatId(id).padStart(16, "0");
+
+function simpleLease(result: LeaseResult, options: ResponseOptions): string {
+  switch (result.kind) {
+    case "leaseGrant":
+      return `lease ${leaseText(result.id)} granted with TTL(${result.ttl}s)\n`;
+    case "leaseRevoke":
+      return `lease ${leaseText(options.lease!)} revoked\n`;
+    case "leaseKeepAlive":
+      return `lease ${leaseText(result.id)} keepalived with TTL(${result.ttl})\n`;
+    case "leaseTimeToLive": {
+      const { ttl, grantedTtl, keys } = result;
+      if (grantedTtl === 0) return `lease ${leaseText(result.id)} already expired\n`;
+      const attached = options.keys === true ? `, attached keys([${keys.map(plainText).join(" ")}])` : "";
+      return `lease ${leaseText(result.id)} granted with TTL(${grantedTtl}s), remaining(${ttl}s)${attached}\n`;
+    }
+    case "leaseList":
+      return `found ${result.leases.length} leases\n${result.leases.map((id) => `${leaseText(id)}\n`).join("")}`;
+  }
+}
+
+const plainText = (bytes: Uint8Array): string => Buffer.from(bytes).toString("utf8");
+
+/** Go embeds the header here, so its fields stand beside the lease's; ids are signed. */
+function leaseJson(header: ResponseHeader, result: LeaseResult): Json {
+  switch (result.kind) {
+    case "leaseRevoke":
+      return { header: headerJson(header, false) };
+    case "leaseGrant":
+      return { ...flatHeader(header), ID: BigInt(result.id), TTL: result.ttl, Error: "" };
+    case "leaseKeepAlive":
+      return { ...flatHeader(header), ID: BigInt(result.id), TTL: result.ttl };
+    case "leaseTimeToLive":
+      return {
+        ...flatHeader(header),
+        id: BigInt(result.id),
+        ttl: result.ttl,
+        "granted-ttl": result.grantedTtl,
+        // An absent list in Go.
+        keys: result.keys.length === 0 ? null : result.keys.map((key) => Buffer.from(key).toString("base64")),
+      };
+    case "leaseList":
+      return { ...flatHeader(header), leases: result.leases.map((id) => ({ id: BigInt(id) })) };
+  }
+}
+
+function flatHeader(header: ResponseHeader): { readonly [name: string]: Json | undefined } {
+  return {
+    cluster_id: some(BigInt(header.clusterId)),
+    member_id: some(BigInt(header.memberId)),
+    revision: some(Number(header.revision)),
+    raft_term: some(Number(header.raftTerm)),
+  };
+}
+
+function leaseFields(result: LeaseResult, hex: boolean): string {
+  const id = (lease: LeaseId): string => (hex ? leaseText(lease) : String(lease));
+  switch (result.kind) {
+    case "leaseRevoke":
+      return "";
+    case "leaseGrant":
+    case "leaseKeepAlive":
+      return `"ID" : ${id(result.id)}\n"TTL" : ${result.ttl}\n`;
+    case "leaseTimeToLive":
+      return (
+        `"ID" : ${id(result.id)}\n"TTL" : ${result.ttl}\n"GrantedTTL" : ${result.grantedTtl}\n` +
+        result.keys.map((key) => `"Key" : ${quote(key)}\n`).join("")
+      );
+    case "leaseList":
+      return result.leases.map((lease) => `"ID" : ${id(lease)}\n`).join("");
   }
 }
 

@@ -1,5 +1,5 @@
 /** Where commands hand over their answers: the only file of the commands that knows how `output.ts` is called. */
-import type { MemberId } from "../base/ids.ts";
+import type { LeaseId, MemberId } from "../base/ids.ts";
 import type { Response } from "../protocol/responses.ts";
 import type { Answer, Health } from "./commands/endpoint.ts";
 import { fail } from "./exit.ts";
@@ -15,6 +15,10 @@ export interface About {
   readonly verb?: "list" | "add" | "remove" | "promote" | "update";
   readonly name?: string;
   readonly id?: MemberId;
+  /** Of `lease revoke`: which. */
+  readonly lease?: LeaseId;
+  /** Of `lease timetolive`: its keys were asked for. */
+  readonly keys?: boolean;
 }
 
 const TABLES: readonly string[] = ["list"];

@@ -5,12 +5,14 @@ import { registerCompaction } from "./commands/compaction.ts";
 import { registerDel } from "./commands/del.ts";
 import { registerEndpoint } from "./commands/endpoint.ts";
 import { registerGet } from "./commands/get.ts";
+import { registerLease } from "./commands/lease.ts";
 import { registerMember } from "./commands/member.ts";
 import { registerMoveLeader } from "./commands/move-leader.ts";
 import { registerPut } from "./commands/put.ts";
 import { registerServer } from "./commands/server.ts";
 import { registerTxn } from "./commands/txn.ts";
 import { registerVersion } from "./commands/version.ts";
+import { registerWatch } from "./commands/watch.ts";
 import { addGlobalOptions } from "./globals.ts";
 
 /** Each file holds its command's words; what a command needs to run is imported when it runs. */
@@ -30,7 +32,9 @@ export function buildProgram(): Command {
   registerGet(program);
   registerDel(program);
   registerTxn(program);
+  registerWatch(program);
   registerCompaction(program);
+  registerLease(program);
   registerMember(program);
   registerMoveLeader(program);
   registerEndpoint(program);

@@ -28,10 +28,12 @@ import {
   putResult,
   rangeRequest,
 } from "./kv.ts";
+import { Leases } from "./lease.ts";
 import { Members } from "./members.ts";
 import { isMemberTrouble, mayRetry, pauseMs } from "./retry.ts";
 import { CLOSED, type Route } from "./route.ts";
 import { Txn } from "./txn.ts";
+import { Watch, type WatchOptions } from "./watch.ts";
 
 /** What every call takes. */
 export interface RequestOptions {
@@ -88,6 +90,8 @@ const WAITING_BYTES_MAX = 64 << 20;
 export class Client implements AsyncDisposable {
   /** Who belongs to the cluster. */
   readonly members: Members;
+  /** Keys that live only as long as somebody keeps them alive. */
+  readonly lease: Leases;
   readonly #route: Route;
   readonly #clock: Clock;
   readonly #random: Random;
@@ -95,6 +99,7 @@ export class Client implements AsyncDisposable {
   readonly #dialTimeoutMs: number;
   /** Ends a wait early: one for each call that waits for anything but an answer. */
   readonly #waits = new Set<(error: StoreError) => void>();
+  readonly #watches = new Set<Watch>();
   #waitingCalls = 0;
   #waitingBytes = 0;
   #closed = false;
@@ -109,6 +114,11 @@ export class Client implements AsyncDisposable {
     this.#timeoutMs = options.timeoutMs ?? TIMEOUT_MS;
     this.#dialTimeoutMs = options.dialTimeoutMs ?? DIAL_TIMEOUT_MS;
     this.members = new Members((request, call) => this.request(request, call));
+    this.lease = new Leases({
+      clock: options.clock,
+      send: (request, call) => this.request(request, call),
+      pause: (ms, signal) => this.#pause({ kind: "leaseList" }, ms, this.#clock.now() + 2 * ms + 1, signal),
+    });
   }
 
   /** Over several endpoints; connects when first needed. Throws `BAD_CONFIG`. In Node use `connect`. */
@@ -191,6 +201,50 @@ export class Client implements AsyncDisposable {
   }
 
   /**
+   * Watches one key or a range: batches of whole revisions, in order, none missed and none twice. Goes on by itself after a
+   * lost connection, a lost leader or a member's end, on any member; ends as `COMPACTED` when it cannot. A reader that is
+   * slow costs the server nothing. Ends with `close`, `signal`, or when a `for await` is left. Throws `INVALID_REQUEST`.
+   *
+   * @example
+   * for await (const { revision, events } of client.watch("jobs/", { prefix: true })) {
+   *   for (const { type, kv } of events) console.log(revision, type, kv.keyText());
+   * }
+   */
+  watch(key: string | Uint8Array, options: WatchOptions = {}): Watch {
+    if (this.#closed) throw new StoreError("CANCELLED", { message: CLOSED });
+    const watch: Watch = new Watch(
+      {
+        clock: this.#clock,
+        random: this.#random,
+        members: () => this.#route.size,
+        channel: async () => this.#route.current ?? this.#route.connect(),
+        failed: (channel) => this.#route.failed(channel),
+        ended: () => this.#watches.delete(watch),
+      },
+      key,
+      options,
+    );
+    this.#watches.add(watch);
+    return watch;
+  }
+
+  /**
+   * What is there now, and a watch of everything that happens after it: together they miss nothing. Errors as of `get` and
+   * `watch`.
+   *
+   * @example
+   * const { kvs, watch } = await client.getAndWatch("config/", { prefix: true });
+   */
+  async getAndWatch(
+    key: string | Uint8Array,
+    options: Omit<WatchOptions, "startRevision"> & Pick<RequestOptions, "timeoutMs"> = {},
+  ): Promise<GetResult & { readonly watch: Watch }> {
+    const { prefix, fromKey, rangeEnd, signal, timeoutMs } = options;
+    const now = await this.get(key, { prefix, fromKey, rangeEnd, signal, timeoutMs });
+    return { ...now, watch: this.watch(key, { ...options, startRevision: now.header.revision + 1 }) };
+  }
+
+  /**
    * Forgets the history below `revision`: reads and watches from there on fail as `COMPACTED`. With `physical`, resolves
    * once the answering member has dropped it. Throws `COMPACTED` if that was done before, `FUTURE_REVISION`.
    */
@@ -258,6 +312,7 @@ export class Client implements AsyncDisposable {
     if (this.#closed) return;
     this.#closed = true;
     for (const end of [...this.#waits]) end(new StoreError("CANCELLED", { message: CLOSED }));
+    for (const watch of [...this.#watches]) watch.cancel();
     this.#route.close();
   }
 

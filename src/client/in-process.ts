@@ -4,7 +4,7 @@
  */
 import { type ErrorCode, StoreError, type StoreErrorOptions } from "../base/errors.ts";
 import type { Clock } from "../platform/clock.ts";
-import type { CallOptions, Channel } from "../protocol/channel.ts";
+import type { CallOptions, Channel, WatchOptions, WatchReceiver, WatchStream } from "../protocol/channel.ts";
 import type { Request } from "../protocol/requests.ts";
 import type { Response, ResultOf } from "../protocol/responses.ts";
 import { changesNothing } from "../transport/client-wire.ts";
@@ -28,6 +28,8 @@ export class InProcessChannel implements Channel {
   readonly #channel: Channel;
   readonly #clock: Clock;
   readonly #pending = new Set<Pending>();
+  /** Watch streams, by what ends them. */
+  readonly #watching = new Map<WatchStream, WatchReceiver>();
   readonly #deadlines: DeadlineTimer;
   #isClosed = false;
   #end!: () => void;
@@ -74,10 +76,45 @@ export class InProcessChannel implements Channel {
     });
   }
 
+  watch(receiver: WatchReceiver, options: WatchOptions = {}): WatchStream {
+    if (this.#isClosed || this.#watching.size >= CALLS_MAX) {
+      const error = this.#isClosed
+        ? new StoreError("CANCELLED", { message: CLOSED })
+        : new StoreError("TOO_MANY_REQUESTS");
+      this.#clock.defer(() => receiver.ended(error));
+      return { request() {}, consumed() {}, close() {} };
+    }
+    const inner = this.#channel.watch(
+      {
+        receive: (response, bytes) => {
+          if (this.#watching.has(stream)) receiver.receive(response, bytes);
+        },
+        ended: (error) => {
+          if (this.#watching.delete(stream)) receiver.ended(error);
+        },
+      },
+      options,
+    );
+    const stream: WatchStream = {
+      request: (request) => inner.request(request),
+      consumed: (bytes) => inner.consumed(bytes),
+      close: () => {
+        this.#watching.delete(stream);
+        inner.close();
+      },
+    };
+    this.#watching.set(stream, receiver);
+    return stream;
+  }
+
   close(): void {
     if (this.#isClosed) return;
     this.#isClosed = true;
     this.#deadlines.stop();
+    for (const [stream, receiver] of [...this.#watching]) {
+      stream.close();
+      receiver.ended(new StoreError("CANCELLED", { message: CLOSED }));
+    }
     for (const pending of [...this.#pending]) this.#giveUp(pending, "CANCELLED", { message: CLOSED });
     this.#end();
   }

@@ -4,11 +4,17 @@
  */
 import type { KeyValue } from "../protocol/key-value.ts";
 
+/** A key-value as a revision left it. A tombstone has version 0 and no value. */
+export interface Change extends KeyValue {
+  /** Of a tombstone: the key went because its lease expired, not because somebody deleted it or revoked the lease. */
+  readonly expired?: true;
+}
+
 /**
- * The changes of one revision in the order of execution: a change's place here is its sub revision. A tombstone has
- * version 0 and no value. Bytes are shared with whoever made the change: read only.
+ * The changes of one revision in the order of execution: a change's place here is its sub revision. Bytes are shared
+ * with whoever made the change: read only.
  */
-export type Changes = readonly KeyValue[];
+export type Changes = readonly Change[];
 
 /** What takes the place of an evicted revision until the array is cut. */
 const EVICTED: Changes = [];
@@ -29,7 +35,7 @@ export class History {
   /** Events of all revisions from this one on are here. */
   #first: number;
   #next: number;
-  #staged: KeyValue[] | undefined = [];
+  #staged: Change[] | undefined = [];
   #stagedBytes = 0;
 
   /** `next` is the first revision that will be told. */
@@ -49,7 +55,7 @@ export class History {
   }
 
   /** The next change of the revision being made. One revision larger than the budget is not kept at all. */
-  stage(kv: KeyValue): void {
+  stage(kv: Change): void {
     if (this.#staged === undefined) return;
     this.#stagedBytes += weightOf(kv);
     if (this.#stagedBytes > this.#budget) this.#staged = undefined;

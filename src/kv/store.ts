@@ -12,7 +12,7 @@ import { type LeaseId, NO_LEASE, type Revision, revision } from "../base/ids.ts"
 import type { KeyValue } from "../protocol/key-value.ts";
 import type { PutRequest, RangeRequest } from "../protocol/requests.ts";
 import type { RangeResult } from "../protocol/responses.ts";
-import { History } from "./history.ts";
+import { type Change, History } from "./history.ts";
 import { KeyIndex } from "./key-index.ts";
 import { type Span, spanOf } from "./range.ts";
 import { type Budget, type Slices, sortInSlices } from "./slices.ts";
@@ -21,9 +21,9 @@ import type { SortedMap } from "./sorted-map.ts";
 /** Where records live, by (main, sub). Implemented by `machine/records.ts`. */
 export interface RecordStore {
   /** A tombstone comes back with version 0. Throws `STATE_CORRUPT` if there is none: the index said there is. */
-  read(main: number, sub: number): KeyValue;
+  read(main: number, sub: number): Change;
   put(kv: KeyValue, sub: number): void;
-  tombstone(key: Uint8Array, main: number, sub: number): void;
+  tombstone(key: Uint8Array, main: number, sub: number, expired: boolean): void;
   drop(main: number, sub: number): void;
 }
 
@@ -152,8 +152,8 @@ export class Store {
     return request.prevKv ? previous : undefined;
   }
 
-  /** Number of keys deleted; they go to `previous` as they were, if given, in key order. */
-  *deleteRange(span: Span, previous: KeyValue[] | undefined, budget: Budget): Slices<number> {
+  /** Number of keys deleted; they go to `previous` as they were, if given, in key order. `expired` marks the events. */
+  *deleteRange(span: Span, previous: KeyValue[] | undefined, budget: Budget, expired: boolean = false): Slices<number> {
     const main = revision(this.#revision + 1);
     let deleted = 0;
     const visit = (name: string, index: KeyIndex): void => {
@@ -164,12 +164,12 @@ export class Store {
       }
       const key = fromByteString(name);
       const sub = this.#changes++;
-      this.#records.tombstone(key, main, sub);
+      this.#records.tombstone(key, main, sub, expired);
       index.append(main, sub, 0, 0);
       this.#liveDelta -= 1;
       deleted += 1;
       budget.left -= 1;
-      this.history.stage(tombstoneOf(key, main));
+      this.history.stage(tombstoneOf(key, main, expired));
     };
     yield* this.walk(span, budget, visit);
     return deleted;
@@ -312,8 +312,16 @@ export class Store {
 }
 
 /** As an event shows it: the key and the revision of its deletion, nothing else. */
-export function tombstoneOf(key: Uint8Array, main: Revision): KeyValue {
-  return { key, createRevision: 0 as Revision, modRevision: main, version: 0, value: EMPTY, lease: NO_LEASE };
+export function tombstoneOf(key: Uint8Array, main: Revision, expired: boolean = false): Change {
+  const tombstone = {
+    key,
+    createRevision: 0 as Revision,
+    modRevision: main,
+    version: 0,
+    value: EMPTY,
+    lease: NO_LEASE,
+  };
+  return expired ? { ...tombstone, expired } : tombstone;
 }
 
 function withoutValue(found: Found): KeyValue {

@@ -2,19 +2,29 @@
  * What each command does. A pure function of (state, command): no clock, no chance, nothing that two members could see
  * differently. A refusal is thrown before anything has changed.
  */
-import { type LeaseId, revision } from "../base/ids.ts";
-import type { Budget, Slices } from "../kv/slices.ts";
+import { StoreError } from "../base/errors.ts";
+import { type LeaseId, revision, type Term } from "../base/ids.ts";
+import { type Budget, type Slices, sortInSlices } from "../kv/slices.ts";
 import type { Store } from "../kv/store.ts";
 import { precheckPut, runDeleteRange, runTxn } from "../kv/txn.ts";
+import type { Lessor } from "../lease/lessor.ts";
 import type { DeleteRangeRequest, PutRequest, TxnRequest } from "../protocol/requests.ts";
-import type { CompactResult, MembersResult, OpResult, PutResult } from "../protocol/responses.ts";
-import type { Command } from "./command.ts";
+import type {
+  CompactResult,
+  LeaseGrantResult,
+  LeaseListResult,
+  LeaseRevokeResult,
+  MembersResult,
+  OpResult,
+  PutResult,
+} from "../protocol/responses.ts";
+import type { Command, LeaseCheckpointCommand, LeaseRevokeCommand } from "./command.ts";
 import type { Members } from "./members.ts";
 
 export interface ApplyContext {
   readonly store: Store;
   readonly members: Members;
-  /** Where the lessor plugs in. */
+  readonly lessor: Lessor;
   readonly leaseExists: (id: LeaseId) => boolean;
   readonly counts: OperationCounts;
 }
@@ -27,12 +37,19 @@ export interface OperationCounts {
   ranges: number;
 }
 
-export type ApplyResult = OpResult | CompactResult | MembersResult;
+export type ApplyResult =
+  | OpResult
+  | CompactResult
+  | LeaseGrantResult
+  | LeaseRevokeResult
+  | LeaseListResult
+  | MembersResult;
 
-/** Commands that may be long come back as slices; the others are done at once. */
+/** Commands that may be long come back as slices; the others are done at once. `term` is the entry's. */
 export function startCommand(
   context: ApplyContext,
   command: Command,
+  term: Term,
   budget: Budget,
 ): { readonly result: ApplyResult } | { readonly slices: Slices<ApplyResult> } {
   const { store, members } = context;
@@ -46,6 +63,14 @@ export function startCommand(
     case "compact":
       store.compact(command.revision);
       return { result: { kind: "compact", revision: revision(store.revision) } };
+    case "leaseGrant": {
+      const { id, grantedTtl } = context.lessor.grant(command.id, command.ttl);
+      return { result: { kind: "leaseGrant", revision: store.revision, id, ttl: grantedTtl } };
+    }
+    case "leaseRevoke":
+      return { slices: applyLeaseRevoke(context, command, term, budget) };
+    case "leaseCheckpoint":
+      return { result: applyLeaseCheckpoint(context, command, term) };
     case "memberAdd":
     case "memberRemove":
     case "memberUpdate":
@@ -87,6 +112,41 @@ function* applyTxn(context: ApplyContext, txn: TxnRequest, budget: Budget): Slic
     // Refused: it changed nothing, so this moves nothing.
     store.endWrite();
   }
+}
+
+/**
+ * All keys of the lease go in one revision, in the order of their bytes; the lease itself at the end of it. The lessor's
+ * own list shrinks as they go, so a slice ends with lease and keys in step.
+ */
+function* applyLeaseRevoke(
+  context: ApplyContext,
+  command: LeaseRevokeCommand,
+  term: Term,
+  budget: Budget,
+): Slices<ApplyResult> {
+  const { store, lessor, counts } = context;
+  const { id } = command;
+  const lease = lessor.lookup(id);
+  if (lease === undefined) throw new StoreError("LEASE_NOT_FOUND", { details: { leaseId: id } });
+  if (command.term !== undefined && command.term !== term) throw new StoreError("LEADER_CHANGED");
+  const expired = command.term !== undefined;
+  const keys = yield* sortInSlices([...(lease.keys ?? [])], (a, b) => (a < b ? -1 : 1), budget);
+  store.beginWrite();
+  for (const key of keys) {
+    yield* store.deleteRange({ single: true, low: key, high: key }, undefined, budget, expired);
+    counts.deletes += 1;
+    if (budget.left <= 0) yield;
+  }
+  lessor.revoke(id);
+  store.endWrite();
+  return { kind: "leaseRevoke", revision: store.revision };
+}
+
+/** The leases that it found: some end while their checkpoint is under way. */
+function applyLeaseCheckpoint({ lessor }: ApplyContext, command: LeaseCheckpointCommand, term: Term): LeaseListResult {
+  if (command.term !== term) throw new StoreError("LEADER_CHANGED");
+  const found = command.checkpoints.filter(({ id, remainingTtl }) => lessor.checkpoint(id, remainingTtl));
+  return { kind: "leaseList", leases: found.map(({ id }) => id) };
 }
 
 function countResults(counts: OperationCounts, results: readonly OpResult[]): void {

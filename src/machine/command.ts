@@ -1,5 +1,5 @@
 /** What a log entry asks of the machine. The bytes of an envelope are laid out in envelope-codec.ts. */
-import type { LeaseId, MemberId } from "../base/ids.ts";
+import type { LeaseId, MemberId, Term } from "../base/ids.ts";
 import type { CompactRequest, DeleteRangeRequest, PutRequest, TxnRequest } from "../protocol/requests.ts";
 
 /** Membership commands travel as the context of a configuration change; the machine may veto one (M6). */
@@ -24,15 +24,41 @@ export interface PublishCommand {
   readonly clientUrls: readonly string[];
 }
 
+/** The server chose the id and raised the TTL: what an entry does may not hang on one member's options or chance. */
+export interface LeaseGrantCommand {
+  readonly kind: "leaseGrant";
+  readonly id: LeaseId;
+  /** Seconds. */
+  readonly ttl: number;
+}
+
+export interface LeaseRevokeCommand {
+  readonly kind: "leaseRevoke";
+  readonly id: LeaseId;
+  /** Set where the leader of this term found the lease expired: an entry of another term changes nothing (B49). */
+  readonly term?: Term | undefined;
+}
+
+/** What leases have left, as the leader of this term knows it: an entry of another term changes nothing. */
+export interface LeaseCheckpointCommand {
+  readonly kind: "leaseCheckpoint";
+  readonly term: Term;
+  /** Seconds; the TTL clears an earlier checkpoint. */
+  readonly checkpoints: readonly { readonly id: LeaseId; readonly remainingTtl: number }[];
+}
+
+export type LeaseCommand = LeaseGrantCommand | LeaseRevokeCommand | LeaseCheckpointCommand;
+
 export type Command =
   | PutRequest
   | DeleteRangeRequest
   | TxnRequest
   | CompactRequest
+  | LeaseCommand
   | PublishCommand
   | MembershipCommand;
 
-/** A command and who waits for it. Client id, sequence and lease id have their place from the first format on. */
+/** A command and who waits for it. Client id and sequence have their place from the first format on. */
 export interface Envelope {
   /** The member whose caller waits, the run of it, and its own number for the call. */
   readonly proposer: MemberId;
@@ -42,7 +68,5 @@ export interface Envelope {
   readonly clientId: number;
   readonly sequence: number;
   readonly lowestUnacknowledged: number;
-  /** Chosen by the server before proposing; 0n = none. */
-  readonly leaseId: LeaseId;
   readonly command: Command;
 }

@@ -4,7 +4,6 @@
  *
  *    version 1 | command 1 | flags 1 | proposer 8 | incarnation 8 | ref 8
  *    [client id 8 | sequence 8 | lowest unacknowledged 8]  flag 1
- *    [lease id 8]                                          flag 2
  *    body of the command
  *
  * Decoding trusts nothing: `FORMAT_TOO_NEW` on a version, command or operation that is not known, `RangeError` on
@@ -12,7 +11,7 @@
  */
 import { decodeUtf8, encodeUtf8, readCounter, viewOf, writeCounter } from "../base/bytes.ts";
 import { StoreError } from "../base/errors.ts";
-import { type LeaseId, leaseId, type MemberId, memberId, NO_LEASE } from "../base/ids.ts";
+import { type LeaseId, leaseId, type MemberId, memberId, term } from "../base/ids.ts";
 import { TXN_DEPTH_MAX } from "../kv/check.ts";
 import type {
   Compare,
@@ -41,6 +40,9 @@ const COMMANDS = {
   memberUpdate: 8,
   memberPromote: 9,
   memberPublish: 10,
+  leaseGrant: 11,
+  leaseRevoke: 12,
+  leaseCheckpoint: 13,
 } as const satisfies Record<Command["kind"] | "range", number>;
 
 const SORT_ORDERS: readonly SortOrder[] = ["none", "ascend", "descend"];
@@ -49,18 +51,16 @@ const COMPARE_RESULTS: readonly CompareResult[] = ["equal", "greater", "less", "
 const COMPARE_TARGETS: readonly Compare["target"][] = ["version", "create", "mod", "value", "lease"];
 
 const HAS_CLIENT = 1;
-const HAS_LEASE = 2;
 
 /** Throws `RangeError` if a number in it is none that the format can hold; the router's checks leave none such. */
 export function encodeEnvelope(envelope: Envelope): Uint8Array {
   const { command } = envelope;
   const hasClient = envelope.clientId !== 0 || envelope.sequence !== 0 || envelope.lowestUnacknowledged !== 0;
-  const hasLease = envelope.leaseId !== NO_LEASE;
   const texts: Uint8Array[] = [];
-  const writer = new Writer(27 + (hasClient ? 24 : 0) + (hasLease ? 8 : 0) + sizeOfCommand(command, texts));
+  const writer = new Writer(27 + (hasClient ? 24 : 0) + sizeOfCommand(command, texts));
   writer.u8(VERSION);
   writer.u8(COMMANDS[command.kind]);
-  writer.u8((hasClient ? HAS_CLIENT : 0) | (hasLease ? HAS_LEASE : 0));
+  writer.u8(hasClient ? HAS_CLIENT : 0);
   writer.u64(envelope.proposer);
   writer.counter(envelope.incarnation);
   writer.counter(envelope.ref);
@@ -69,7 +69,6 @@ export function encodeEnvelope(envelope: Envelope): Uint8Array {
     writer.counter(envelope.sequence);
     writer.counter(envelope.lowestUnacknowledged);
   }
-  if (hasLease) writer.i64(envelope.leaseId);
   writeCommand(writer, command, texts);
   return writer.finish();
 }
@@ -79,7 +78,7 @@ export function decodeEnvelope(bytes: Uint8Array): Envelope {
   const version = reader.u8();
   if (version !== VERSION) throw tooNew("version", version);
   const command = reader.u8();
-  const flags = reader.flags(HAS_CLIENT | HAS_LEASE);
+  const flags = reader.flags(HAS_CLIENT);
   const proposer = reader.member();
   const incarnation = reader.counter();
   const ref = reader.counter();
@@ -91,7 +90,6 @@ export function decodeEnvelope(bytes: Uint8Array): Envelope {
     clientId: hasClient ? reader.counter() : 0,
     sequence: hasClient ? reader.counter() : 0,
     lowestUnacknowledged: hasClient ? reader.counter() : 0,
-    leaseId: flags & HAS_LEASE ? reader.lease() : NO_LEASE,
     command: readCommand(reader, command),
   };
   reader.end();
@@ -99,6 +97,8 @@ export function decodeEnvelope(bytes: Uint8Array): Envelope {
 }
 
 // --- commands ---
+
+const REVOKE_HAS_TERM = 1;
 
 function sizeOfCommand(command: Command, texts: Uint8Array[]): number {
   switch (command.kind) {
@@ -110,6 +110,12 @@ function sizeOfCommand(command: Command, texts: Uint8Array[]): number {
       return sizeOfTxn(command, 1);
     case "compact":
       return 9;
+    case "leaseGrant":
+      return 16;
+    case "leaseRevoke":
+      return 9 + (command.term === undefined ? 0 : 8);
+    case "leaseCheckpoint":
+      return 12 + 16 * command.checkpoints.length;
     case "memberAdd":
       return (
         9 +
@@ -141,6 +147,23 @@ function writeCommand(writer: Writer, command: Command, texts: Uint8Array[]): vo
     case "compact":
       writer.u8(command.physical ? 1 : 0);
       writer.integer(command.revision);
+      return;
+    case "leaseGrant":
+      writer.i64(command.id);
+      writer.integer(command.ttl);
+      return;
+    case "leaseRevoke":
+      writer.u8(command.term === undefined ? 0 : REVOKE_HAS_TERM);
+      writer.i64(command.id);
+      if (command.term !== undefined) writer.counter(command.term);
+      return;
+    case "leaseCheckpoint":
+      writer.counter(command.term);
+      writer.u32(command.checkpoints.length);
+      for (const { id, remainingTtl } of command.checkpoints) {
+        writer.i64(id);
+        writer.integer(remainingTtl);
+      }
       return;
     case "memberAdd":
       writer.u8(command.isLearner ? 1 : 0);
@@ -176,6 +199,21 @@ function readCommand(reader: Reader, command: number): Command {
     case COMMANDS.compact: {
       const physical = reader.flags(1) === 1;
       return { kind: "compact", revision: reader.integer(), physical };
+    }
+    case COMMANDS.leaseGrant:
+      return { kind: "leaseGrant", id: reader.lease(), ttl: reader.integer() };
+    case COMMANDS.leaseRevoke: {
+      const flags = reader.flags(REVOKE_HAS_TERM);
+      const id = reader.lease();
+      return { kind: "leaseRevoke", id, term: flags & REVOKE_HAS_TERM ? term(reader.counter()) : undefined };
+    }
+    case COMMANDS.leaseCheckpoint: {
+      const at = term(reader.counter());
+      const count = reader.u32();
+      if (count > reader.left) throw new RangeError("the count exceeds the bytes");
+      const checkpoints: { id: LeaseId; remainingTtl: number }[] = [];
+      for (let i = 0; i < count; i++) checkpoints.push({ id: reader.lease(), remainingTtl: reader.integer() });
+      return { kind: "leaseCheckpoint", term: at, checkpoints };
     }
     case COMMANDS.memberAdd: {
       const isLearner = reader.flags(1) === 1;

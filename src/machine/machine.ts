@@ -8,11 +8,13 @@ import { StoreError } from "../base/errors.ts";
 import type { LogIndex, MemberId, Revision, Term } from "../base/ids.ts";
 import { Compactor } from "../kv/compaction.ts";
 import { hashKv, hashRevision } from "../kv/hash-kv.ts";
+import type { Change } from "../kv/history.ts";
 import { KeyIndex } from "../kv/key-index.ts";
 import { type Budget, runSlice, type Slices } from "../kv/slices.ts";
 import { SortedMap } from "../kv/sorted-map.ts";
 import { Store } from "../kv/store.ts";
 import { runTxn } from "../kv/txn.ts";
+import { type Lessor, LessorLoader } from "../lease/lessor.ts";
 import type { Member } from "../protocol/key-value.ts";
 import type { RangeRequest, RequestOp, TxnRequest } from "../protocol/requests.ts";
 import type { HashKvResult, RangeResult, TxnResult } from "../protocol/responses.ts";
@@ -24,6 +26,7 @@ import {
   COMPACTED_KEY,
   decodeCompacted,
   decodeHead,
+  decodeLease,
   decodeMember,
   decodeMeta,
   encodeCompacted,
@@ -33,6 +36,7 @@ import {
   META_KEY,
   type MemberRecord,
   memberKey,
+  StateLeases,
   StateRecords,
 } from "./records.ts";
 import { StateHash } from "./state-hash.ts";
@@ -95,6 +99,7 @@ export class MachineLoader {
   readonly #options: MachineOptions;
   readonly #index = new Map<string, KeyIndex>();
   readonly #members: MemberRecord[] = [];
+  readonly #leases = new LessorLoader();
   #meta: MachineMeta = BIRTH;
   #compacted = -1;
   #highest = 0;
@@ -107,13 +112,17 @@ export class MachineLoader {
   record(key: Uint8Array, value: Uint8Array): void {
     switch (key[0]) {
       case KEY_SPACE.revision: {
-        const { key: name, main, sub, create, version } = decodeHead(key, value);
+        const { key: name, main, sub, create, version, lease } = decodeHead(key, value);
         const index = this.#index.get(name);
         if (index === undefined) this.#index.set(name, new KeyIndex(main, sub, create, version));
         else index.append(main, sub, create, version);
         if (main > this.#highest) this.#highest = main;
+        this.#leases.key(name, lease);
         break;
       }
+      case KEY_SPACE.lease:
+        this.#leases.lease(decodeLease(key, value));
+        break;
       case KEY_SPACE.member:
         this.#members.push(decodeMember(key, value));
         break;
@@ -141,6 +150,7 @@ export class MachineLoader {
     return new Machine(this.#options, {
       keys,
       liveKeys,
+      leases: this.#leases,
       meta: this.#meta,
       compacted: this.#compacted,
       members: this.#members,
@@ -152,6 +162,7 @@ export class MachineLoader {
 interface Loaded {
   readonly keys: SortedMap<KeyIndex>;
   readonly liveKeys: number;
+  readonly leases: LessorLoader;
   readonly meta: MachineMeta;
   readonly compacted: number;
   readonly members: readonly MemberRecord[];
@@ -159,8 +170,10 @@ interface Loaded {
 
 export class Machine {
   readonly #backend: StateStore;
+  readonly #records: StateRecords;
   readonly #store: Store;
   readonly #members: Members;
+  readonly #lessor: Lessor;
   readonly #compactor: Compactor;
   readonly #hash: StateHash;
   readonly #context: ApplyContext;
@@ -184,8 +197,10 @@ export class Machine {
     this.#hashB = meta.hashB;
     this.#members = new Members(options.store, this.#hash);
     for (const record of loaded.members) this.#members.load(record);
+    this.#lessor = loaded.leases.finish(new StateLeases(options.store, this.#hash));
+    this.#records = new StateRecords(options.store, this.#hash, this.#lessor);
     this.#store = new Store(
-      new StateRecords(options.store, this.#hash),
+      this.#records,
       {
         keys: loaded.keys,
         liveKeys: loaded.liveKeys,
@@ -200,7 +215,8 @@ export class Machine {
     this.#context = {
       store: this.#store,
       members: this.#members,
-      leaseExists: () => false,
+      lessor: this.#lessor,
+      leaseExists: (id) => this.#lessor.lookup(id) !== undefined,
       counts: this.#counts,
     };
   }
@@ -222,6 +238,21 @@ export class Machine {
   /** The newest changes by revision, for watches. */
   get history(): Store["history"] {
     return this.#store.history;
+  }
+
+  /** For watches, which read and pin; nothing is written through it. */
+  get store(): Store {
+    return this.#store;
+  }
+
+  /** A record of the store that may not be there. Throws `STATE_CORRUPT` if it is there and damaged. */
+  find(main: number, sub: number): Change | undefined {
+    return this.#records.find(main, sub);
+  }
+
+  /** For questions, and for whoever keeps the leader's timers. Only entries change it. */
+  get lessor(): Lessor {
+    return this.#lessor;
   }
 
   /** 16 hexadecimal digits over everything replicated up to `applied`. Equal on all members at equal applied index. */
@@ -280,7 +311,7 @@ export class Machine {
     if (this.#slices === undefined) {
       const envelope = this.#envelope;
       if (envelope === undefined) return { kind: "members", members: this.#members.list() };
-      const started = startCommand(this.#context, envelope.command, this.#budget);
+      const started = startCommand(this.#context, envelope.command, this.#current!.term, this.#budget);
       if ("result" in started) return started.result;
       this.#slices = started.slices;
     }
@@ -363,6 +394,9 @@ const REFUSALS: ReadonlySet<string> = new Set([
   "COMPACTED",
   "FUTURE_REVISION",
   "LEASE_NOT_FOUND",
+  "LEASE_EXISTS",
+  "LEASE_TTL_TOO_LARGE",
+  "LEADER_CHANGED",
   "KEY_NOT_FOUND",
   "MEMBER_NOT_FOUND",
   "MEMBER_EXISTS",

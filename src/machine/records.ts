@@ -2,10 +2,12 @@
  * What the state backend stores of the machine, and its bytes (docs/file-format.md). Every value begins with a version;
  * integers are big endian. The backend adds a checksum of its own, so what is malformed here was written malformed.
  */
-import { decodeUtf8, EMPTY, encodeUtf8, readCounter, toByteString, viewOf, writeCounter } from "../base/bytes.ts";
+import { decodeUtf8, encodeUtf8, readCounter, toByteString, viewOf, writeCounter } from "../base/bytes.ts";
 import { StoreError } from "../base/errors.ts";
-import { type LeaseId, type MemberId, memberId, NO_LEASE, type Revision, revision } from "../base/ids.ts";
-import type { RecordStore } from "../kv/store.ts";
+import { type LeaseId, type MemberId, memberId, NO_LEASE, revision } from "../base/ids.ts";
+import type { Change } from "../kv/history.ts";
+import { type RecordStore, tombstoneOf } from "../kv/store.ts";
+import type { LeaseRecord, LeaseRecords, Lessor } from "../lease/lessor.ts";
 import type { KeyValue, Member } from "../protocol/key-value.ts";
 import type { StateHash } from "./state-hash.ts";
 import { KEY_SPACE, type StateStore } from "./state-store.ts";
@@ -14,8 +16,11 @@ import { KEY_SPACE, type StateStore } from "./state-store.ts";
 const REVISION_FORMAT = 0x10;
 const TOMBSTONE = 0x01;
 const HAS_LEASE = 0x02;
+/** Of a tombstone only: the key's lease had expired. */
+const EXPIRED = 0x04;
 
 const MEMBER_FORMAT = 1;
+const LEASE_FORMAT = 1;
 const META_FORMAT = 1;
 
 /** Replicated facts, written with each applied entry. */
@@ -39,6 +44,7 @@ export interface RecordHead {
   /** Both 0 for a tombstone. */
   readonly create: number;
   readonly version: number;
+  readonly lease: LeaseId;
 }
 
 // --- revisions ---
@@ -77,29 +83,22 @@ export function encodePut(kv: KeyValue): Uint8Array {
   return bytes;
 }
 
-export function encodeTombstone(key: Uint8Array): Uint8Array {
+export function encodeTombstone(key: Uint8Array, expired: boolean = false): Uint8Array {
   const bytes = new Uint8Array(5 + key.length);
-  bytes[0] = REVISION_FORMAT | TOMBSTONE;
+  bytes[0] = REVISION_FORMAT | TOMBSTONE | (expired ? EXPIRED : 0);
   put32(bytes, 1, key.length);
   bytes.set(key, 5);
   return bytes;
 }
 
 /** Key and value are views of `bytes`. */
-export function decodeRevision(main: number, bytes: Uint8Array): KeyValue {
+export function decodeRevision(main: number, bytes: Uint8Array): Change {
   const view = viewOf(bytes);
   const end = endOfKey(view);
   const key = bytes.subarray(5, end);
   if (bytes[0]! & TOMBSTONE) {
     if (bytes.length !== end) throw malformed("a tombstone with a value");
-    return {
-      key,
-      createRevision: 0 as Revision,
-      modRevision: revision(main),
-      version: 0,
-      value: EMPTY,
-      lease: NO_LEASE,
-    };
+    return tombstoneOf(key, revision(main), (bytes[0]! & EXPIRED) !== 0);
   }
   const hasLease = (bytes[0]! & HAS_LEASE) !== 0;
   const valueAt = end + (hasLease ? 24 : 16);
@@ -125,26 +124,113 @@ export function decodeHead(recordKey: Uint8Array, bytes: Uint8Array): RecordHead
   const key = toByteString(bytes.subarray(5, end));
   if (bytes[0]! & TOMBSTONE) {
     if (bytes.length !== end) throw malformed("a tombstone with a value");
-    return { key, main, sub, create: 0, version: 0 };
+    return { key, main, sub, create: 0, version: 0, lease: NO_LEASE };
   }
-  if (end + (bytes[0]! & HAS_LEASE ? 24 : 16) > bytes.length) throw malformed("a record that ends early");
+  const hasLease = (bytes[0]! & HAS_LEASE) !== 0;
+  if (end + (hasLease ? 24 : 16) > bytes.length) throw malformed("a record that ends early");
   const version = counter(view, end + 8);
   if (version === 0) throw malformed("a version of 0");
-  return { key, main, sub, create: counter(view, end), version };
+  const lease = hasLease ? (view.getBigInt64(end + 16) as LeaseId) : NO_LEASE;
+  return { key, main, sub, create: counter(view, end), version, lease };
 }
 
 function endOfKey(view: DataView): number {
   if (view.byteLength < 5) throw malformed("a record that ends early");
   const head = view.getUint8(0);
   // A flag that is not known changes what follows, as another format would.
-  if ((head & 0xf0) !== REVISION_FORMAT || (head & 0x0f) > HAS_LEASE) throw tooNew("revision", head >> 4);
+  const known = head & TOMBSTONE ? TOMBSTONE | EXPIRED : HAS_LEASE;
+  if ((head & 0xf0) !== REVISION_FORMAT || (head & 0x0f & ~known) !== 0) throw tooNew("revision", head >> 4);
   const end = 5 + view.getUint32(1);
   if (end > view.byteLength) throw malformed("a record that ends early");
   return end;
 }
 
-/** The store's records in the state backend; each one written goes into the state hash. */
+/**
+ * The store's records in the state backend; each one written goes into the state hash. Every change of a key passes here,
+ * so here is where its lease takes hold of it or lets go.
+ */
 export class StateRecords implements RecordStore {
+  readonly #store: StateStore;
+  readonly #hash: StateHash;
+  readonly #lessor: Lessor;
+
+  constructor(store: StateStore, hash: StateHash, lessor: Lessor) {
+    this.#store = store;
+    this.#hash = hash;
+    this.#lessor = lessor;
+  }
+
+  read(main: number, sub: number): Change {
+    const bytes = this.#store.read(revisionKey(main, sub));
+    if (bytes === undefined) throw malformed(`revision ${main}.${sub} is missing`);
+    return decodeRevision(main, bytes);
+  }
+
+  /** A record that may not be there. */
+  find(main: number, sub: number): Change | undefined {
+    const bytes = this.#store.read(revisionKey(main, sub));
+    return bytes === undefined ? undefined : decodeRevision(main, bytes);
+  }
+
+  put(kv: KeyValue, sub: number): void {
+    const bytes = encodePut(kv);
+    this.#hashed(kv.modRevision, sub, bytes);
+    this.#store.write(revisionKey(kv.modRevision, sub), bytes);
+    if (kv.lease !== NO_LEASE) this.#lessor.attach(toByteString(kv.key), kv.lease);
+    else this.#detach(kv.key);
+  }
+
+  tombstone(key: Uint8Array, main: number, sub: number, expired: boolean): void {
+    const bytes = encodeTombstone(key, expired);
+    this.#hashed(main, sub, bytes);
+    this.#store.write(revisionKey(main, sub), bytes);
+    this.#detach(key);
+  }
+
+  drop(main: number, sub: number): void {
+    this.#store.delete(revisionKey(main, sub));
+  }
+
+  #detach(key: Uint8Array): void {
+    // Where no key has a lease, which is common, the name need not be made.
+    if (this.#lessor.attached > 0) this.#lessor.detach(toByteString(key));
+  }
+
+  #hashed(main: number, sub: number, bytes: Uint8Array): void {
+    this.#hash.number(main);
+    this.#hash.word(sub);
+    this.#hash.bytes(bytes);
+  }
+}
+
+// --- leases ---
+
+export function leaseKey(id: LeaseId): Uint8Array {
+  const key = new Uint8Array(9);
+  key[0] = KEY_SPACE.lease;
+  viewOf(key).setBigInt64(1, id);
+  return key;
+}
+
+/** version 1 | granted TTL 8 | remaining TTL 8, in seconds */
+export function encodeLease({ grantedTtl, remainingTtl }: Omit<LeaseRecord, "id">): Uint8Array {
+  const bytes = new Uint8Array(17);
+  bytes[0] = LEASE_FORMAT;
+  writeCounter(viewOf(bytes), 1, grantedTtl);
+  writeCounter(viewOf(bytes), 9, remainingTtl);
+  return bytes;
+}
+
+export function decodeLease(key: Uint8Array, bytes: Uint8Array): LeaseRecord {
+  if (key.length !== 9 || bytes.length < 1) throw malformed("a lease record that ends early");
+  if (bytes[0] !== LEASE_FORMAT) throw tooNew("lease", bytes[0]!);
+  if (bytes.length !== 17) throw malformed("a lease record of the wrong length");
+  const view = viewOf(bytes);
+  return { id: viewOf(key).getBigInt64(1) as LeaseId, grantedTtl: counter(view, 1), remainingTtl: counter(view, 9) };
+}
+
+/** The lessor's records in the state backend; what is written and what is deleted goes into the state hash. */
+export class StateLeases implements LeaseRecords {
   readonly #store: StateStore;
   readonly #hash: StateHash;
 
@@ -153,32 +239,19 @@ export class StateRecords implements RecordStore {
     this.#hash = hash;
   }
 
-  read(main: number, sub: number): KeyValue {
-    const bytes = this.#store.read(revisionKey(main, sub));
-    if (bytes === undefined) throw malformed(`revision ${main}.${sub} is missing`);
-    return decodeRevision(main, bytes);
-  }
-
-  put(kv: KeyValue, sub: number): void {
-    const bytes = encodePut(kv);
-    this.#hashed(kv.modRevision, sub, bytes);
-    this.#store.write(revisionKey(kv.modRevision, sub), bytes);
-  }
-
-  tombstone(key: Uint8Array, main: number, sub: number): void {
-    const bytes = encodeTombstone(key);
-    this.#hashed(main, sub, bytes);
-    this.#store.write(revisionKey(main, sub), bytes);
-  }
-
-  drop(main: number, sub: number): void {
-    this.#store.delete(revisionKey(main, sub));
-  }
-
-  #hashed(main: number, sub: number, bytes: Uint8Array): void {
-    this.#hash.number(main);
-    this.#hash.word(sub);
+  write(record: LeaseRecord): void {
+    const key = leaseKey(record.id);
+    const bytes = encodeLease(record);
+    this.#hash.bytes(key);
     this.#hash.bytes(bytes);
+    this.#store.write(key, bytes);
+  }
+
+  delete(id: LeaseId): void {
+    const key = leaseKey(id);
+    this.#hash.bytes(key);
+    this.#hash.word(0);
+    this.#store.delete(key);
   }
 }
 

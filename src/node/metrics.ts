@@ -17,6 +17,9 @@ const GAUGES: readonly [name: string, help: string, read: (f: Figures) => number
   ["etcd_debugging_mvcc_compact_revision", "last compacted revision", (f) => f.compactRevision],
   ["quorate_wal_size_bytes", "size of the log on disk", (f) => f.walSizeBytes],
   ["quorate_peers_connected", "peers with a connection", (f) => f.peersConnected],
+  ["etcd_debugging_mvcc_watch_stream_total", "watch streams", (f) => f.watchStreams],
+  ["etcd_debugging_mvcc_watcher_total", "watchers", (f) => f.watchers],
+  ["etcd_debugging_mvcc_slow_watcher_total", "watchers that have not seen everything yet", (f) => f.slowWatchers],
   ["quorate_peers_known", "peers in the membership", (f) => f.peersKnown],
 ];
 

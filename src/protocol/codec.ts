@@ -8,6 +8,7 @@
  * outlive the frame they came in.
  */
 import { Packr } from "msgpackr";
+import { EMPTY } from "../base/bytes.ts";
 import { type ErrorCode, type ErrorDetails, FAILURES, type Outcome, StoreError } from "../base/errors.ts";
 import { type ClusterId, clusterId, leaseId, type MemberId, memberId, NO_LEASE, revision, term } from "../base/ids.ts";
 import type { KeyValue, Member, ResponseHeader } from "./key-value.ts";
@@ -35,8 +36,12 @@ import type {
   TxnResult,
 } from "./responses.ts";
 
+import type { WatchCreate, WatchEvent, WatchRequest, WatchResponse } from "./watch.ts";
+
 /** What client and server must agree on. A change that an older side could misread takes a new number. */
 export const PROTOCOL_VERSION = 1;
+
+type WatchFlag = "noPut" | "noDelete" | "prevKv" | "progressNotify" | "fragment";
 
 interface WireNumbers {
   readonly request: Readonly<Record<Request["kind"], number>>;
@@ -48,6 +53,10 @@ interface WireNumbers {
   readonly outcome: Readonly<Record<Outcome, number>>;
   readonly rangeFlag: Readonly<Record<"serializable" | "keysOnly" | "countOnly", number>>;
   readonly putFlag: Readonly<Record<"prevKv" | "ignoreValue" | "ignoreLease", number>>;
+  readonly watchRequest: Readonly<Record<WatchRequest["kind"], number>>;
+  readonly watchFlag: Readonly<Record<WatchFlag, number>>;
+  readonly messageFlag: Readonly<Record<"created" | "canceled" | "fragment", number>>;
+  readonly event: Readonly<Record<WatchEvent["type"] | "expiry", number>>;
 }
 
 /** Every number that stands for a word on the wire, but for error codes: those follow the order of `FAILURES`, from 1. */
@@ -66,8 +75,28 @@ export const WIRE: WireNumbers = {
     moveLeader: 11,
     status: 12,
     hashKv: 13,
+    leaseGrant: 14,
+    leaseRevoke: 15,
+    leaseKeepAlive: 16,
+    leaseTimeToLive: 17,
+    leaseList: 18,
   },
-  result: { range: 1, put: 2, deleteRange: 3, txn: 4, compact: 5, members: 6, moveLeader: 7, status: 8, hashKv: 9 },
+  result: {
+    range: 1,
+    put: 2,
+    deleteRange: 3,
+    txn: 4,
+    compact: 5,
+    members: 6,
+    moveLeader: 7,
+    status: 8,
+    hashKv: 9,
+    leaseGrant: 10,
+    leaseRevoke: 11,
+    leaseKeepAlive: 12,
+    leaseTimeToLive: 13,
+    leaseList: 14,
+  },
   sortOrder: { none: 0, ascend: 1, descend: 2 },
   sortTarget: { key: 0, version: 1, create: 2, mod: 3, value: 4 },
   compareResult: { equal: 0, greater: 1, less: 2, notEqual: 3 },
@@ -75,6 +104,10 @@ export const WIRE: WireNumbers = {
   outcome: { rejected: 0, unknown: 1, applied: 2 },
   rangeFlag: { serializable: 1, keysOnly: 2, countOnly: 4 },
   putFlag: { prevKv: 1, ignoreValue: 2, ignoreLease: 4 },
+  watchRequest: { create: 1, cancel: 2, progress: 3 },
+  watchFlag: { noPut: 1, noDelete: 2, prevKv: 4, progressNotify: 8, fragment: 16 },
+  messageFlag: { created: 1, canceled: 2, fragment: 4 },
+  event: { put: 0, delete: 1, expiry: 2 },
 };
 
 const ERROR_CODES = Object.keys(FAILURES) as readonly ErrorCode[];
@@ -134,6 +167,16 @@ function requestFields(request: Request): Fields {
       return txnFields(request, 1);
     case "compact":
       return [kinds.compact, request.revision, request.physical === true];
+    case "leaseGrant":
+      return trimmed([kinds.leaseGrant, request.ttl, request.id ?? null]);
+    case "leaseRevoke":
+      return [kinds.leaseRevoke, request.id];
+    case "leaseKeepAlive":
+      return [kinds.leaseKeepAlive, request.id];
+    case "leaseTimeToLive":
+      return [kinds.leaseTimeToLive, request.id, request.keys === true];
+    case "leaseList":
+      return [kinds.leaseList];
     case "memberList":
       return [kinds.memberList, request.linearizable === true];
     case "memberAdd":
@@ -273,6 +316,23 @@ function readRequest(fields: Fields): Request {
     case kinds.compact:
       atMost(fields, 3);
       return flagged({ kind: "compact", revision: integer(fields[1]) }, "physical", boolean(fields[2]));
+    case kinds.leaseGrant: {
+      atMost(fields, 3);
+      const ttl = integer(fields[1]);
+      return isSome(fields[2]) ? { kind: "leaseGrant", ttl, id: leaseId(id(fields[2])) } : { kind: "leaseGrant", ttl };
+    }
+    case kinds.leaseRevoke:
+      atMost(fields, 2);
+      return { kind: "leaseRevoke", id: leaseId(id(fields[1])) };
+    case kinds.leaseKeepAlive:
+      atMost(fields, 2);
+      return { kind: "leaseKeepAlive", id: leaseId(id(fields[1])) };
+    case kinds.leaseTimeToLive:
+      atMost(fields, 3);
+      return flagged({ kind: "leaseTimeToLive", id: leaseId(id(fields[1])) }, "keys", boolean(fields[2]));
+    case kinds.leaseList:
+      atMost(fields, 1);
+      return { kind: "leaseList" };
     case kinds.memberList:
       atMost(fields, 2);
       return flagged({ kind: "memberList" }, "linearizable", boolean(fields[1]));
@@ -455,6 +515,16 @@ function resultFields(result: Result): Fields {
       return opResultFields(result);
     case "compact":
       return [kinds.compact, result.revision];
+    case "leaseGrant":
+      return [kinds.leaseGrant, result.revision, result.id, result.ttl];
+    case "leaseRevoke":
+      return [kinds.leaseRevoke, result.revision];
+    case "leaseKeepAlive":
+      return [kinds.leaseKeepAlive, result.id, result.ttl];
+    case "leaseTimeToLive":
+      return [kinds.leaseTimeToLive, result.id, result.ttl, result.grantedTtl, result.keys];
+    case "leaseList":
+      return [kinds.leaseList, result.leases];
     case "members":
       return result.member === undefined
         ? [kinds.members, result.members.map(memberFields)]
@@ -519,6 +589,32 @@ function readResult(fields: Fields): Result {
     case kinds.compact:
       atMost(fields, 2);
       return { kind: "compact", revision: revision(integer(fields[1])) };
+    case kinds.leaseGrant:
+      atMost(fields, 4);
+      return {
+        kind: "leaseGrant",
+        revision: revision(integer(fields[1])),
+        id: leaseId(id(fields[2])),
+        ttl: integer(fields[3]),
+      };
+    case kinds.leaseRevoke:
+      atMost(fields, 2);
+      return { kind: "leaseRevoke", revision: revision(integer(fields[1])) };
+    case kinds.leaseKeepAlive:
+      atMost(fields, 3);
+      return { kind: "leaseKeepAlive", id: leaseId(id(fields[1])), ttl: integer(fields[2]) };
+    case kinds.leaseTimeToLive:
+      atMost(fields, 5);
+      return {
+        kind: "leaseTimeToLive",
+        id: leaseId(id(fields[1])),
+        ttl: integer(fields[2]),
+        grantedTtl: integer(fields[3]),
+        keys: list(fields[4]).map(bytes),
+      };
+    case kinds.leaseList:
+      atMost(fields, 2);
+      return { kind: "leaseList", leases: list(fields[1]).map((each) => leaseId(id(each))) };
     case kinds.members:
       return readMembers(fields);
     case kinds.moveLeader:
@@ -644,6 +740,157 @@ function readStatus(fields: Fields): StatusResult {
   };
 }
 
+// --- watches ---
+
+/** The bytes of a request on a watch stream, valid until the turn ends at least. Throws `INVALID_REQUEST`. */
+export function encodeWatchRequest(request: WatchRequest): Uint8Array {
+  const { watchRequest: kinds } = WIRE;
+  try {
+    switch (request.kind) {
+      case "create":
+        return packr.pack(watchCreateFields(request));
+      case "cancel":
+        return packr.pack([kinds.cancel, request.watchId]);
+      case "progress":
+        return packr.pack([kinds.progress]);
+      default:
+        request satisfies never;
+        throw new RangeError("unknown kind of request");
+    }
+  } catch (error) {
+    throw StoreError.is(error) ? error : malformed(error);
+  }
+}
+
+/** Throws `INVALID_REQUEST` on anything that `encodeWatchRequest` could not have written. */
+export function decodeWatchRequest(source: Uint8Array, start: number = 0): WatchRequest {
+  const { watchRequest: kinds } = WIRE;
+  try {
+    const fields = unpack(source, start);
+    switch (fields[0]) {
+      case kinds.create:
+        return readWatchCreate(fields);
+      case kinds.cancel:
+        atMost(fields, 2);
+        return { kind: "cancel", watchId: integer(fields[1]) };
+      case kinds.progress:
+        atMost(fields, 1);
+        return { kind: "progress" };
+      default:
+        throw new RangeError("unknown kind of request");
+    }
+  } catch (error) {
+    throw malformed(error);
+  }
+}
+
+function watchCreateFields(request: WatchCreate): Fields {
+  let flags = 0;
+  for (const name of WATCH_FLAGS) if (request[name] === true) flags |= WIRE.watchFlag[name];
+  return trimmed([
+    WIRE.watchRequest.create,
+    request.key,
+    request.rangeEnd ?? null,
+    request.startRevision ?? null,
+    flags === 0 ? null : flags,
+    request.watchId ?? null,
+  ]);
+}
+
+function readWatchCreate(fields: Fields): WatchRequest {
+  atMost(fields, 6);
+  const request: Mutable<Extract<WatchRequest, { kind: "create" }>> = { kind: "create", key: bytes(fields[1]) };
+  const rangeEnd = bytesOrNone(fields[2]);
+  if (rangeEnd !== undefined) request.rangeEnd = rangeEnd;
+  const startRevision = integerOrNone(fields[3]);
+  if (startRevision !== undefined) request.startRevision = startRevision;
+  const flags = flagsOf(fields[4], 31);
+  for (const name of WATCH_FLAGS) if ((flags & WIRE.watchFlag[name]) !== 0) request[name] = true;
+  const watchId = integerOrNone(fields[5]);
+  if (watchId !== undefined) request.watchId = watchId;
+  return request;
+}
+
+/** The bytes of a message on a watch stream, valid until the turn ends at least. Ids that equal the stamp's are left out. */
+export function encodeWatchResponse(response: WatchResponse, stamp?: Stamp): Uint8Array {
+  const { header, created, canceled, fragment, events, compactRevision, cancelReason } = response;
+  const { messageFlag } = WIRE;
+  const told = stamp !== undefined && header.memberId === stamp.memberId && header.clusterId === stamp.clusterId;
+  const flags =
+    (created ? messageFlag.created : 0) | (canceled ? messageFlag.canceled : 0) | (fragment ? messageFlag.fragment : 0);
+  return packr.pack(
+    trimmed([
+      told ? null : header.clusterId,
+      told ? null : header.memberId,
+      header.revision,
+      header.raftTerm,
+      response.watchId,
+      flags,
+      events.map(eventFields),
+      compactRevision === 0 ? null : compactRevision,
+      cancelReason === "" ? null : cancelReason,
+    ]),
+  );
+}
+
+/** Throws `RangeError` on anything that `encodeWatchResponse` could not have written with the same stamp. */
+export function decodeWatchResponse(source: Uint8Array, stamp?: Stamp, start: number = 0): WatchResponse {
+  const fields = unpack(source, start);
+  atMost(fields, 9);
+  const { messageFlag } = WIRE;
+  const told = !isSome(fields[0]) && !isSome(fields[1]);
+  if (told && stamp === undefined) throw new RangeError("no cluster id");
+  const flags = flagsOf(fields[5], 7);
+  return {
+    header: {
+      clusterId: told ? stamp!.clusterId : clusterId(id(fields[0])),
+      memberId: told ? stamp!.memberId : memberId(id(fields[1])),
+      revision: revision(integer(fields[2])),
+      raftTerm: term(integer(fields[3])),
+    },
+    watchId: integer(fields[4]),
+    created: (flags & messageFlag.created) !== 0,
+    canceled: (flags & messageFlag.canceled) !== 0,
+    fragment: (flags & messageFlag.fragment) !== 0,
+    events: list(fields[6]).map(readEvent),
+    compactRevision: integerOrNone(fields[7]) ?? 0,
+    cancelReason: isSome(fields[8]) ? text(fields[8]) : "",
+  };
+}
+
+function eventFields({ type, kv, prevKv, expired }: WatchEvent): Fields {
+  const word = expired === true ? "expiry" : type;
+  // Of a deletion the rest is nothing, and the same each time.
+  const what = type === "delete" ? [kv.key, kv.modRevision] : keyValueFields(kv);
+  return prevKv === undefined ? [WIRE.event[word], what] : [WIRE.event[word], what, keyValueFields(prevKv)];
+}
+
+function readEvent(value: unknown): WatchEvent {
+  const fields = list(value);
+  atMost(fields, 3);
+  const said = word(EVENT_TYPES, fields[0], "event");
+  const type = said === "put" ? "put" : "delete";
+  const kv = type === "delete" ? readDeletion(fields[1]) : readKeyValue(fields[1]);
+  const event: Mutable<WatchEvent> = { type, kv };
+  if (fields.length > 2) event.prevKv = readKeyValue(fields[2]);
+  if (said === "expiry") event.expired = true;
+  return event;
+}
+
+function readDeletion(value: unknown): KeyValue {
+  const fields = list(value);
+  atMost(fields, 2);
+  const modRevision = revision(integer(fields[1]));
+  return {
+    key: bytes(fields[0]),
+    createRevision: revision(0),
+    modRevision,
+    version: 0,
+    value: EMPTY,
+    lease: NO_LEASE,
+  };
+}
+
 // --- errors ---
 
 /** Code, outcome, message and details of an error: all that a caller on the other side can use. Its cause stays here. */
@@ -752,6 +999,8 @@ const SORT_TARGETS = wordsOf<SortTarget>(WIRE.sortTarget);
 const COMPARE_RESULTS = wordsOf<CompareResult>(WIRE.compareResult);
 const COMPARE_TARGETS = wordsOf<Compare["target"]>(WIRE.compareTarget);
 const OUTCOMES = wordsOf<Outcome>(WIRE.outcome);
+const EVENT_TYPES = wordsOf<WatchEvent["type"] | "expiry">(WIRE.event);
+const WATCH_FLAGS = wordsOf<WatchFlag>(WIRE.watchFlag);
 
 function isSome(value: unknown): boolean {
   return value !== undefined && value !== null;

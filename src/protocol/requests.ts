@@ -72,6 +72,32 @@ export interface CompactRequest {
   readonly physical?: boolean | undefined;
 }
 
+export interface LeaseGrantRequest {
+  readonly kind: "leaseGrant";
+  /** Seconds. What is below the server's minimum is raised to it. */
+  readonly ttl: number;
+  /** Absent or 0n: the server chooses one. */
+  readonly id?: LeaseId | undefined;
+}
+export interface LeaseRevokeRequest {
+  readonly kind: "leaseRevoke";
+  readonly id: LeaseId;
+}
+export interface LeaseKeepAliveRequest {
+  readonly kind: "leaseKeepAlive";
+  readonly id: LeaseId;
+}
+export interface LeaseTimeToLiveRequest {
+  readonly kind: "leaseTimeToLive";
+  readonly id: LeaseId;
+  /** Names the attached keys too. */
+  readonly keys?: boolean | undefined;
+}
+/** As the answering member knows them. */
+export interface LeaseListRequest {
+  readonly kind: "leaseList";
+}
+
 export interface MemberListRequest {
   readonly kind: "memberList";
   readonly linearizable?: boolean | undefined;
@@ -113,6 +139,11 @@ export type Request =
   | DeleteRangeRequest
   | TxnRequest
   | CompactRequest
+  | LeaseGrantRequest
+  | LeaseRevokeRequest
+  | LeaseKeepAliveRequest
+  | LeaseTimeToLiveRequest
+  | LeaseListRequest
   | MemberListRequest
   | MemberAddRequest
   | MemberRemoveRequest

@@ -1,5 +1,5 @@
 /** One union of what a server answers, mirroring the requests kind by kind. */
-import type { MemberId, Revision } from "../base/ids.ts";
+import type { LeaseId, MemberId, Revision } from "../base/ids.ts";
 import type { KeyValue, Member, ResponseHeader } from "./key-value.ts";
 import type { Request } from "./requests.ts";
 
@@ -34,6 +34,39 @@ export interface CompactResult {
   readonly kind: "compact";
   readonly revision: Revision;
 }
+export interface LeaseGrantResult {
+  readonly kind: "leaseGrant";
+  readonly revision: Revision;
+  readonly id: LeaseId;
+  /** Seconds: what was asked for, or the server's minimum. */
+  readonly ttl: number;
+}
+export interface LeaseRevokeResult {
+  readonly kind: "leaseRevoke";
+  /** After the deletion of the lease's keys. */
+  readonly revision: Revision;
+}
+export interface LeaseKeepAliveResult {
+  readonly kind: "leaseKeepAlive";
+  readonly id: LeaseId;
+  /** Seconds from the sending of the request on. 0: there is no such lease (any more). */
+  readonly ttl: number;
+}
+export interface LeaseTimeToLiveResult {
+  readonly kind: "leaseTimeToLive";
+  readonly id: LeaseId;
+  /** Whole seconds left; 0 or less when overdue, -1 if there is no such lease. */
+  readonly ttl: number;
+  /** 0 if there is no such lease. */
+  readonly grantedTtl: number;
+  /** Ascending. Empty unless asked for. */
+  readonly keys: readonly Uint8Array[];
+}
+export interface LeaseListResult {
+  readonly kind: "leaseList";
+  /** Ascending. */
+  readonly leases: readonly LeaseId[];
+}
 export interface MembersResult {
   readonly kind: "members";
   /** The member added, for `memberAdd`. */
@@ -67,7 +100,18 @@ export interface HashKvResult {
   readonly hashRevision: number;
 }
 
-export type Result = OpResult | CompactResult | MembersResult | MoveLeaderResult | StatusResult | HashKvResult;
+export type Result =
+  | OpResult
+  | CompactResult
+  | LeaseGrantResult
+  | LeaseRevokeResult
+  | LeaseKeepAliveResult
+  | LeaseTimeToLiveResult
+  | LeaseListResult
+  | MembersResult
+  | MoveLeaderResult
+  | StatusResult
+  | HashKvResult;
 
 /** What travels back: the result and its stamp. */
 export type Response<R extends Result = Result> = { readonly header: ResponseHeader; readonly result: R };

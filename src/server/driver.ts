@@ -204,8 +204,14 @@ export class Driver {
     const outbox = this.#outbox;
     this.#outbox = [];
     const leads = this.#soft.role === "leader";
+    // The core's own word: it may have stepped down since the last soft state.
+    const own = outbox.some(({ onlyIn }) => onlyIn !== undefined) ? raft.status() : undefined;
     const normal: { ref: number; data: Uint8Array }[] = [];
     for (const proposal of outbox) {
+      if (proposal.onlyIn !== undefined && (own?.role !== "leader" || own.term !== proposal.onlyIn)) {
+        this.#o.proposals.outOfTerm(proposal);
+        continue;
+      }
       // Before the call: a refusal takes both marks back.
       proposal.handedOver = true;
       proposal.forwardedIn = leads ? undefined : this.#soft.term;

@@ -1,26 +1,17 @@
 /** Membership and leadership by request: etcd's checks in etcd's order (etcd-semantics sections 7.1 and 7.2). */
-import { deferred } from "../base/deferred.ts";
 import { StoreError } from "../base/errors.ts";
 import { type MemberId, memberId } from "../base/ids.ts";
 import type { MembershipCommand } from "../machine/command.ts";
 import type { Applied, Machine } from "../machine/machine.ts";
 import type { Clock } from "../platform/clock.ts";
 import type { Random } from "../platform/random.ts";
-import {
-  decodeError,
-  decodeRequest,
-  decodeResponse,
-  encodeError,
-  encodeRequest,
-  encodeResponse,
-} from "../protocol/codec.ts";
-import type { ResponseHeader } from "../protocol/key-value.ts";
 import type { MemberPromoteRequest, Request } from "../protocol/requests.ts";
 import type { MembersResult, Result } from "../protocol/responses.ts";
 import type { ConfChange } from "../raft/membership-types.ts";
 import type { Raft } from "../raft/raft.ts";
 import { randomId } from "./bootstrap.ts";
 import type { Driver } from "./driver.ts";
+import type { PeerCalls } from "./peer-calls.ts";
 
 type AdminRequest = Extract<
   Request,
@@ -41,13 +32,9 @@ export interface MemberAdminOptions {
   ) => Promise<Applied>;
   readonly linearizable: (deadline: number) => Promise<void>;
   readonly connectedSince: (id: MemberId) => number | undefined;
-  /** Sends a promote request to the leader, and its answer back. */
-  readonly sendToPeer: (to: MemberId, message: Uint8Array) => boolean;
-  readonly header: () => ResponseHeader;
+  /** A promote request goes to the leader. */
+  readonly calls: PeerCalls;
 }
-
-/** First byte of what members send each other beside Raft's messages, whose first byte is their format version. */
-export const PEER_CALL = 0xca;
 
 /** A member counts as connected once it has been for as long (etcd's HealthInterval, section 13.2). */
 const HEALTHY_AFTER_MS = 5_000;
@@ -55,8 +42,6 @@ const PEER_URL = /^(wss?|https?):\/\/(\[[0-9a-fA-F:]+\]|[^/:\s]+):(\d{1,5})\/?$/
 
 export class MemberAdmin {
   readonly #o: MemberAdminOptions;
-  readonly #calls = new Map<number, ReturnType<typeof deferred<Result>>>();
-  #nextCall = 1;
 
   constructor(options: MemberAdminOptions) {
     this.#o = options;
@@ -124,55 +109,18 @@ export class MemberAdmin {
     }
   }
 
-  /** A request or an answer that another member sent beside Raft's messages: mark, direction, call, bytes. */
-  onPeerCall(from: MemberId, message: Uint8Array): void {
-    if (message.length < 6) return;
-    const view = new DataView(message.buffer, message.byteOffset, message.byteLength);
-    const call = view.getUint32(2);
-    const body = message.slice(6);
-    const direction = message[1];
-    if (direction === 0) {
-      void this.#serve(from, call, body);
-      return;
-    }
-    const waiting = this.#calls.get(call);
-    if (waiting === undefined) return;
-    this.#calls.delete(call);
-    try {
-      if (direction === 1) waiting.resolve(decodeResponse(body).result);
-      else waiting.reject(decodeError(body));
-    } catch (error) {
-      waiting.reject(error);
-    }
-  }
-
-  async #serve(from: MemberId, call: number, body: Uint8Array): Promise<void> {
-    try {
-      const request = decodeRequest(body);
-      if (request.kind !== "memberPromote") throw new StoreError("INVALID_REQUEST");
-      if (this.#o.driver().soft.role !== "leader") throw new StoreError("NOT_LEADER");
-      const result = await this.#promote(request, this.#o.clock.now() + 5_000);
-      this.#o.sendToPeer(from, peerCall(1, call, encodeResponse({ header: this.#o.header(), result })));
-    } catch (error) {
-      const known = StoreError.is(error) ? error : new StoreError("INTERNAL", { outcome: "unknown", cause: error });
-      this.#o.sendToPeer(from, peerCall(2, call, encodeError(known)));
-    }
+  /** A promote request that another member passed on. */
+  async servePromote(request: MemberPromoteRequest, deadline: number): Promise<Result> {
+    if (this.#o.driver().soft.role !== "leader") throw new StoreError("NOT_LEADER");
+    return this.#promote(request, deadline);
   }
 
   async #promote(request: MemberPromoteRequest, deadline: number): Promise<Result> {
-    const { raft, clock } = this.#o;
+    const { raft } = this.#o;
     const { role, leader } = this.#o.driver().soft;
     if (role !== "leader") {
       if (leader === undefined) throw new StoreError("NO_LEADER");
-      const call = this.#nextCall++ % 0xffff_ffff;
-      const waiting = deferred<Result>();
-      if (!this.#o.sendToPeer(leader, peerCall(0, call, encodeRequest(request)))) throw new StoreError("NO_LEADER");
-      this.#calls.set(call, waiting);
-      const timer = clock.after(Math.max(0, deadline - clock.now()), () => {
-        this.#calls.delete(call);
-        waiting.reject(new StoreError("TIMEOUT", { outcome: "unknown" }));
-      });
-      return waiting.promise.finally(() => timer.cancel());
+      return this.#o.calls.call(leader, request, deadline);
     }
     await this.#o.linearizable(deadline);
     const members = this.#o.machine().members();
@@ -233,13 +181,4 @@ export class MemberAdmin {
     }
     return count;
   }
-}
-
-function peerCall(direction: 0 | 1 | 2, call: number, body: Uint8Array): Uint8Array {
-  const message = new Uint8Array(6 + body.length);
-  message[0] = PEER_CALL;
-  message[1] = direction;
-  new DataView(message.buffer).setUint32(2, call);
-  message.set(body, 6);
-  return message;
 }

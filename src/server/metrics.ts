@@ -30,6 +30,10 @@ export interface Figures {
   readonly txns: number;
   readonly ranges: number;
   readonly slowDisk: number;
+  readonly watchStreams: number;
+  readonly watchers: number;
+  /** Watchers that have not seen everything yet. */
+  readonly slowWatchers: number;
   readonly snapshotsSent: number;
   readonly snapshotsInstalled: number;
   readonly peersConnected: number;

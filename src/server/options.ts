@@ -51,6 +51,10 @@ export interface ServerOptions {
   readonly maxPendingProposals?: number | undefined;
   readonly maxPendingBytes?: number | undefined;
   readonly requestTimeoutMs?: number | undefined;
+  /** How long a lease goes without a keep-alive before what it has left is committed. */
+  readonly leaseCheckpointIntervalMs?: number | undefined;
+  /** How often an idle watch that asked for it hears how far it is: etcd's `watch-progress-notify-interval`. */
+  readonly watchProgressIntervalMs?: number | undefined;
 }
 
 /** The world of a whole member: what the platform gives, and the network. */
@@ -70,4 +74,6 @@ export const DEFAULTS = {
   trailingBytes: 16_777_216,
   maxPendingProposals: 50_000,
   maxPendingBytes: 134_217_728,
+  leaseCheckpointIntervalMs: 300_000,
+  watchProgressIntervalMs: 600_000,
 } as const;

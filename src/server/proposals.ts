@@ -15,6 +15,8 @@ export interface Proposal {
   /** Set for a membership change: the envelope then travels as its context. */
   readonly change: ConfChange | undefined;
   readonly deadline: number;
+  /** Set for what this member proposes as the leader of that term, and not otherwise: it is never forwarded. */
+  readonly onlyIn: Term | undefined;
   readonly settled: Deferred<Applied>;
   /** False while nobody but this member has seen it: then giving up is certain to change nothing. */
   handedOver: boolean;
@@ -45,13 +47,20 @@ export class Proposals {
     return this.#nextRef++;
   }
 
-  add(ref: number, envelope: Envelope, data: Uint8Array, change: ConfChange | undefined, deadline: number): Proposal {
+  add(
+    ref: number,
+    envelope: Envelope,
+    data: Uint8Array,
+    deadline: number,
+    more: { readonly change?: ConfChange | undefined; readonly onlyIn?: Term | undefined } = {},
+  ): Proposal {
     const proposal: Proposal = {
       ref,
       envelope,
       data,
-      change,
+      change: more.change,
       deadline,
+      onlyIn: more.onlyIn,
       settled: deferred<Applied>(),
       handedOver: false,
       placed: undefined,
@@ -148,9 +157,9 @@ export class Proposals {
     }
   }
 
-  /** The caller gave up. The command may still happen. */
-  abandon(proposal: Proposal, error: StoreError): void {
-    if (this.#byRef.has(proposal.ref)) this.#reject(proposal, error);
+  /** It was proposed for a term that this member does not lead (any more), so it is not handed over. */
+  outOfTerm(proposal: Proposal): void {
+    if (this.#byRef.has(proposal.ref)) this.#reject(proposal, new StoreError("NOT_LEADER"));
   }
 
   expire(now: number): void {

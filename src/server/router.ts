@@ -1,9 +1,9 @@
 /** From request to answer: what is checked where, in etcd's order (etcd-semantics section 0.1), and who waits for what. */
 import { StoreError } from "../base/errors.ts";
-import { type ClusterId, type MemberId, NO_LEASE, type Revision, revision, type Term } from "../base/ids.ts";
+import { type ClusterId, type MemberId, type Revision, revision, type Term } from "../base/ids.ts";
 import { checkCompact, checkDeleteRange, checkHashKv, checkPut, checkRange, checkTxn } from "../kv/check.ts";
 import { isReadOnlyTxn, isSerializableTxn } from "../kv/txn.ts";
-import type { Command, Envelope } from "../machine/command.ts";
+import type { Command, Envelope, LeaseCommand } from "../machine/command.ts";
 import { encodeEnvelope } from "../machine/envelope-codec.ts";
 import type { Applied, Machine } from "../machine/machine.ts";
 import type { Clock } from "../platform/clock.ts";
@@ -14,6 +14,7 @@ import type { Response, Result } from "../protocol/responses.ts";
 import type { ConfChange } from "../raft/membership-types.ts";
 import type { Applier } from "./applier.ts";
 import type { Driver } from "./driver.ts";
+import { checkedId, type LeaseKeeper } from "./lease-keeper.ts";
 import type { MemberAdmin } from "./member-admin.ts";
 import type { Proposals } from "./proposals.ts";
 import type { Reads } from "./reads.ts";
@@ -33,6 +34,7 @@ export interface RouterOptions {
   readonly proposals: Proposals;
   readonly reads: Reads;
   readonly admin: MemberAdmin;
+  readonly leases: LeaseKeeper;
   readonly maxTxnOps: number;
   readonly maxRequestBytes: number;
   readonly maxPendingProposals: number;
@@ -87,6 +89,19 @@ export class Router {
         if (request.physical) await dropped;
         return response;
       }
+      case "leaseGrant":
+        return this.#write(this.#o.leases.grantCommand(request), deadline, options.signal);
+      case "leaseRevoke":
+        return this.#write({ kind: "leaseRevoke", id: checkedId(request.id) }, deadline, options.signal);
+      case "leaseKeepAlive": {
+        // etcd reads it before the renewal.
+        const { revision } = this.#machine;
+        return this.#answer(await this.#o.leases.handle(request, deadline), revision);
+      }
+      case "leaseTimeToLive":
+        return this.#answer(await this.#o.leases.handle(request, deadline));
+      case "leaseList":
+        return this.#answer({ kind: "leaseList", leases: this.#o.leases.list() });
       case "hashKv":
         checkHashKv(request);
         return this.#answer(await this.#inSlices(this.#machine.startHashKv(request.revision ?? 0)));
@@ -110,7 +125,15 @@ export class Router {
   }
 
   /** Proposes and waits until this member has applied it. */
-  async propose(command: Command, deadline: number, change?: (data: Uint8Array) => ConfChange): Promise<Applied> {
+  async propose(
+    command: Command,
+    deadline: number,
+    more: {
+      readonly change?: ((data: Uint8Array) => ConfChange) | undefined;
+      /** Only in this member's own log, as the leader of this term. */
+      readonly onlyIn?: Term | undefined;
+    } = {},
+  ): Promise<Applied> {
     const { proposals, driver, applier, memberId, incarnation } = this.#o;
     // etcd's order: the backlog before the size.
     if (applier.backlog > APPLY_BACKLOG_MAX) throw new StoreError("TOO_MANY_REQUESTS");
@@ -122,7 +145,6 @@ export class Router {
       clientId: 0,
       sequence: 0,
       lowestUnacknowledged: 0,
-      leaseId: NO_LEASE,
       command,
     };
     const data = encodeEnvelope(envelope);
@@ -130,13 +152,16 @@ export class Router {
     if (proposals.count >= this.#o.maxPendingProposals || proposals.bytes + data.length > this.#o.maxPendingBytes) {
       throw new StoreError("TOO_MANY_REQUESTS");
     }
-    const proposal = proposals.add(ref, envelope, data, change?.(data), deadline);
+    const proposal = proposals.add(ref, envelope, data, deadline, {
+      change: more.change?.(data),
+      onlyIn: more.onlyIn,
+    });
     driver.propose(proposal);
     return proposal.settled.promise;
   }
 
   async #write(
-    command: PutRequest | DeleteRangeRequest | TxnRequest | CompactRequest,
+    command: PutRequest | DeleteRangeRequest | TxnRequest | CompactRequest | LeaseCommand,
     deadline: number,
     signal: AbortSignal | undefined,
   ): Promise<Response> {

@@ -20,10 +20,11 @@ import { VERSION } from "../base/version.ts";
 import { type Machine, MachineLoader, seedMembers } from "../machine/machine.ts";
 import { KEY_SPACE } from "../machine/state-store.ts";
 import type { Timer } from "../platform/clock.ts";
-import type { CallOptions, Channel } from "../protocol/channel.ts";
-import type { Member } from "../protocol/key-value.ts";
+import type { CallOptions, Channel, ServedWatch, WatchOptions, WatchOutlet } from "../protocol/channel.ts";
+import type { KeyValue, Member } from "../protocol/key-value.ts";
 import type { Request } from "../protocol/requests.ts";
 import type { Response, ResultOf, StatusResult } from "../protocol/responses.ts";
+import { type WatchEvent, weightOf } from "../protocol/watch.ts";
 import { decodeConfState, encodeConfState } from "../raft/codec.ts";
 import type { ConfState } from "../raft/membership-types.ts";
 import { Raft } from "../raft/raft.ts";
@@ -32,24 +33,31 @@ import type { StateBackend } from "../storage/state-backend.ts";
 import { ClientListener } from "../transport/client-listener.ts";
 import type { HttpAnswer } from "../transport/network.ts";
 import { PeerMesh } from "../transport/peers.ts";
+import { WatchFlow } from "../transport/watch-flow.ts";
 import { Applier } from "./applier.ts";
 import { awaitWitnesses, birthOf } from "./bootstrap.ts";
 import { bestSuccessor, Driver } from "./driver.ts";
 import { Flusher } from "./flusher.ts";
 import { healthAnswer } from "./health.ts";
 import { decodeHello, encodeHello } from "./hello.ts";
-import { MemberAdmin, PEER_CALL } from "./member-admin.ts";
+import { LeaseKeeper } from "./lease-keeper.ts";
+import { MemberAdmin } from "./member-admin.ts";
 import { type Figures, type MetricsSink, noMetrics } from "./metrics.ts";
 import { DEFAULTS, type ServerOptions, type ServerWorld } from "./options.ts";
+import { PEER_CALL, PeerCalls } from "./peer-calls.ts";
 import { Proposals } from "./proposals.ts";
 import { Reads } from "./reads.ts";
 import { Router } from "./router.ts";
 import { SnapshotReception, SnapshotSender } from "./snapshots.ts";
+import { Watches } from "./watches.ts";
 
 /** Key of the Raft configuration as of the applied index, in the state. */
 const CONF_KEY = Uint8Array.of(KEY_SPACE.conf);
 /** The log of a static cluster begins behind this place, as if a snapshot stood there: whoever joins later needs one. */
 const BIRTH = { index: logIndex(1), term: term(1) };
+
+/** What a watch message weighs in process, beside its events. */
+const NEWS_BYTES = 64;
 
 export interface ServerStatus {
   readonly id: MemberId;
@@ -113,8 +121,11 @@ export class Server {
   readonly #driver: Driver;
   readonly #flusher: Flusher;
   readonly #mesh: PeerMesh | undefined;
+  readonly #calls: PeerCalls;
   readonly #admin: MemberAdmin;
+  readonly #leases: LeaseKeeper;
   readonly #router: Router;
+  readonly #watches: Watches;
   readonly #sender: SnapshotSender | undefined;
   readonly #reception: SnapshotReception;
   readonly #staticUrls = new Map<MemberId, readonly string[]>();
@@ -257,9 +268,11 @@ export class Server {
         const { envelope } = done;
         const mine = envelope?.proposer === this.id && envelope.incarnation === dir.identity.incarnation;
         this.#proposals.applied(done, mine);
+        this.#watches.published();
         if (entry.term > this.#lastAppliedTerm) {
           this.#lastAppliedTerm = entry.term;
           this.#proposals.newTermApplied(entry.term);
+          this.#leases.follow();
         }
         this.#flusher.entryApplied(entry.index, entry.data.length + 24);
         if (envelope?.command.kind === "compact" && done.outcome.ok) void this.#compact();
@@ -295,13 +308,14 @@ export class Server {
           this.#noted.add(peer);
         },
         onMessage: (from, message) => {
-          if (message[0] === PEER_CALL) this.#admin.onPeerCall(from, message.slice());
+          if (message[0] === PEER_CALL) this.#calls.onMessage(from, message.slice());
           else this.#driver.onMessage(from, message);
         },
         onBurst: () => this.#driver.poke(),
         onUp: (peer) => log.info({ peer: formatId(peer) }, "peer connected"),
         onDown: (peer, reason) => {
           log.info({ peer: formatId(peer), reason }, "peer disconnected");
+          this.#calls.peerDown(peer);
           if (this.#phase !== "running") return;
           this.#driver.peerDown(peer);
         },
@@ -332,6 +346,8 @@ export class Server {
             { role: soft.role, term: soft.term, leader: soft.leader === undefined ? undefined : formatId(soft.leader) },
             "role",
           );
+          this.#leases.follow();
+          this.#calls.leaderChanged(soft.leader);
           if (soft.leader !== undefined) this.#publish();
         },
         onSnapshots: (send, abort) => {
@@ -408,24 +424,29 @@ export class Server {
         },
       });
     }
-    this.#admin = new MemberAdmin({
-      self: this.id,
+    const linearizable = (deadline: number): Promise<void> => {
+      const waiting = this.#reads.wait(deadline);
+      this.#driver.poke();
+      return waiting;
+    };
+    this.#calls = new PeerCalls({
       clock,
-      random,
-      raft,
-      driver: () => this.#driver,
-      machine: () => this.#applier.machine,
-      propose: (command, deadline, change) => this.#router.propose(command, deadline, change),
-      linearizable: (deadline) => {
-        const waiting = this.#reads.wait(deadline);
-        this.#driver.poke();
-        return waiting;
-      },
-      connectedSince: (id) => this.#mesh?.connectedSince(id),
-      sendToPeer: (to, message) => {
+      send: (to, message) => {
         const sent = this.#mesh?.send(to, message, true) ?? false;
         this.#mesh?.flush();
         return sent;
+      },
+      serve: async (request, deadline) => {
+        if (this.#phase !== "running") throw new StoreError("STOPPED");
+        switch (request.kind) {
+          case "memberPromote":
+            return this.#admin.servePromote(request, deadline);
+          case "leaseKeepAlive":
+          case "leaseTimeToLive":
+            return this.#leases.serve(request, deadline);
+          default:
+            throw new StoreError("INVALID_REQUEST");
+        }
       },
       header: () => ({
         clusterId: this.clusterId,
@@ -433,6 +454,48 @@ export class Server {
         revision: revision(0),
         raftTerm: this.#applier.machine.applied.term,
       }),
+    });
+    this.#leases = new LeaseKeeper({
+      clock,
+      random,
+      electionTimeoutMs: all.electionTimeoutMs,
+      heartbeatMs: all.heartbeatMs,
+      checkpointIntervalMs: all.leaseCheckpointIntervalMs,
+      soft: () => this.#driver.soft,
+      machine: () => this.#applier.machine,
+      atBoundary: (callback) => this.#applier.atBoundary(callback),
+      calls: this.#calls,
+      propose: (command, deadline, onlyIn) => this.#router.propose(command, deadline, { onlyIn }),
+      linearizable,
+    });
+    this.#leases.attach(machine);
+    this.#watches = new Watches({
+      source: machine,
+      clock,
+      random,
+      electionTimeoutMs: all.electionTimeoutMs,
+      progressIntervalMs: all.watchProgressIntervalMs,
+      fragmentBytes: all.maxRequestBytes + (512 << 10),
+      hasLeader: () => this.#driver.soft.leader !== undefined,
+      isLearner: () => this.isLearner,
+      header: () => ({
+        clusterId: this.clusterId,
+        memberId: this.id,
+        raftTerm: this.#applier.machine.applied.term,
+      }),
+      onFailure: (error) => this.#fail(error),
+    });
+    this.#admin = new MemberAdmin({
+      self: this.id,
+      clock,
+      random,
+      raft,
+      driver: () => this.#driver,
+      machine: () => this.#applier.machine,
+      propose: (command, deadline, change) => this.#router.propose(command, deadline, { change }),
+      linearizable,
+      connectedSince: (id) => this.#mesh?.connectedSince(id),
+      calls: this.#calls,
     });
     this.#router = new Router({
       memberId: this.id,
@@ -444,6 +507,7 @@ export class Server {
       proposals: this.#proposals,
       reads: this.#reads,
       admin: this.#admin,
+      leases: this.#leases,
       maxTxnOps: all.maxTxnOps,
       maxRequestBytes: all.maxRequestBytes,
       maxPendingProposals: all.maxPendingProposals,
@@ -506,9 +570,49 @@ export class Server {
     return {
       call: async <Q extends Request>(request: Q, call: CallOptions): Promise<Response<ResultOf<Q>>> =>
         (await this.handle(request, call)) as Response<ResultOf<Q>>,
+      watch: (receiver, options = {}) => {
+        const { clock } = this.#world;
+        let isClosed = false;
+        // In a turn of its own, as over a socket: whoever asks is never called back meanwhile.
+        const later = (callback: () => void): void => {
+          clock.defer(() => {
+            if (!isClosed) callback();
+          });
+        };
+        const flow: WatchFlow = new WatchFlow(
+          {
+            open: (outlet) => this.watch(outlet, options),
+            deliver: (response) => {
+              const bytes = response.events.reduce((sum, event) => sum + weightOf(event), NEWS_BYTES);
+              // Copies: the history shares its bytes with whoever watches.
+              const events = response.events.map(ownEvent);
+              later(() => receiver.receive({ ...response, events }, bytes));
+              return bytes;
+            },
+            hasRoom: () => true,
+            ended: (error) => later(() => receiver.ended(error)),
+          },
+          options,
+        );
+        return {
+          request: (request) => flow.request(request),
+          consumed: (bytes) => void flow.consumed(bytes),
+          close: () => {
+            isClosed = true;
+            flow.close();
+          },
+        };
+      },
       closed: this.stopped.then(() => {}),
       close: () => {},
     };
+  }
+
+  /** Takes a watch stream in. What is refused ends in a later turn. */
+  watch(outlet: WatchOutlet, options: WatchOptions): ServedWatch {
+    if (this.#phase === "running") return this.#watches.open(outlet, options);
+    this.#world.clock.defer(() => outlet.ended(new StoreError("STOPPED")));
+    return { request() {}, resume() {}, close() {} };
   }
 
   async #start(): Promise<void> {
@@ -517,6 +621,8 @@ export class Server {
     if (this.#mesh !== undefined) this.#peerUrl = await this.#mesh.listen();
     this.#driver.start();
     this.#flusher.start();
+    this.#leases.start();
+    this.#watches.start();
     this.#membersChanged();
     if (this.#conf.voters.length === 1 && this.#conf.voters[0] === this.id) {
       this.#raft.campaign();
@@ -536,6 +642,7 @@ export class Server {
           maxFrameBytes: all.maxRequestBytes + (512 << 10),
           onHttp: (method, path) => this.#http(method, path),
           handle: (request, call) => this.handle(request, call),
+          watch: (outlet, options) => this.watch(outlet, options),
           hello: () => ({ clusterId: this.clusterId, memberId: this.id }),
         });
         this.#clientUrl = await this.#listener.listen();
@@ -563,8 +670,9 @@ export class Server {
     }
     this.#phase = "closing";
     await this.#until(() => this.#proposals.count === 0 && this.#reads.count === 0, this.#options.electionTimeoutMs);
-    await this.#listener?.close();
     const stopped = new StoreError("STOPPED");
+    this.#watches.end(stopped);
+    await this.#listener?.close();
     this.#proposals.endAll("STOPPED", stopped);
     this.#reads.endAll(stopped);
     await this.#flusher.flush().catch((error) => this.#world.log.warn({ error: String(error) }, "last flush failed"));
@@ -598,6 +706,9 @@ export class Server {
 
   #halt(): void {
     this.#driver.stop();
+    this.#watches.stop();
+    this.#leases.stop();
+    this.#calls.endAll();
     this.#flusher.stop();
     this.#applier.stop();
     this.#sender?.close();
@@ -623,6 +734,7 @@ export class Server {
       { code: error.code, error: error.message, stack: cause instanceof Error ? cause.stack : undefined },
       "the member stops",
     );
+    this.#watches.end(new StoreError("STOPPED", { cause: error }));
     this.#halt();
     this.#proposals.endAll(error.code, error);
     this.#reads.endAll(new StoreError("STOPPED", { cause: error }));
@@ -637,6 +749,8 @@ export class Server {
     this.#state = incoming.state;
     this.#conf = confOf(incoming.state);
     this.#applier.replace(incoming.machine);
+    this.#leases.attach(incoming.machine);
+    this.#watches.replace(incoming.machine);
     this.#flusher.resume(incoming.state);
     this.#proposals.replaced(index);
     this.#reads.applied(incoming.machine.applied.index);
@@ -784,6 +898,9 @@ export class Server {
       txns,
       ranges,
       slowDisk: this.#driver.slowWrites,
+      watchStreams: this.#watches.streams,
+      watchers: this.#watches.watchers,
+      slowWatchers: this.#watches.slowWatchers,
       snapshotsSent: this.#sender?.sent ?? 0,
       snapshotsInstalled: this.#installed,
       peersConnected: known.filter(({ id }) => this.#mesh?.connected(id) === true).length,
@@ -803,6 +920,17 @@ export class Server {
       metrics: () => this.#metrics.render(() => this.figures()),
     });
   }
+}
+
+function ownEvent(event: WatchEvent): WatchEvent {
+  const { kv, prevKv } = event;
+  return prevKv === undefined
+    ? { ...event, kv: ownKeyValue(kv) }
+    : { ...event, kv: ownKeyValue(kv), prevKv: ownKeyValue(prevKv) };
+}
+
+function ownKeyValue(kv: KeyValue): KeyValue {
+  return { ...kv, key: kv.key.slice(), value: kv.value.slice() };
 }
 
 function sameList(a: readonly string[], b: readonly string[]): boolean {

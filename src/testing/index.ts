@@ -1,9 +1,18 @@
 /** `quorate/testing`: the simulated world, its faults and the checkers, for quorate's own tests and for its users'. */
 export { checkHashAgreement, HashAgreement, type HashSample } from "./checkers/hash-agreement.ts";
+export { checkLeases, type LeaseCheckOptions, type LeaseLife, type LeaseSight } from "./checkers/leases.ts";
 export { checkLinearizability, type LinearizabilityOptions } from "./checkers/linearizability.ts";
 export { checkLostWrites, type FinalState } from "./checkers/lost-writes.ts";
 export { checkSerializable } from "./checkers/serializable.ts";
 export type { Verdict } from "./checkers/verdict.ts";
+export {
+  checkWatches,
+  type Happened,
+  type WatchedBatch,
+  type WatchedEvent,
+  type WatchedRecord,
+  type WatchSegment,
+} from "./checkers/watches.ts";
 export { type ClusterOptions, SimulatedCluster, simulatedClient } from "./cluster.ts";
 export {
   describeOperation,
@@ -30,4 +39,6 @@ export {
 export { type SimOptions, type SimReport, simulate } from "./simulate.ts";
 export { Gate, HostClock, VirtualClock } from "./virtual-clock.ts";
 export { type Call, KvWorkload, type KvWorkloadOptions, type WorkloadCounts } from "./workloads/kv.ts";
+export { LeaseWorkload, type LeaseWorkloadOptions } from "./workloads/leases.ts";
+export { WatchWorkload, type WatchWorkloadOptions } from "./workloads/watches.ts";
 export { Host, type ProcessWorld, randomOf, SimulatedWorld, type WorldOptions } from "./world.ts";

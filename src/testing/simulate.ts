@@ -2,17 +2,26 @@
  * A whole cluster and its clients, from one seed. First a safety phase, in which the nemesis may do anything and nothing
  * may be lost; then the faults end and a liveness phase must converge: every call answered, one leader, equal states.
  */
+import { decodeUtf8, encodeUtf8 } from "../base/bytes.ts";
+import { formatId } from "../base/ids.ts";
 import { randomInt } from "../base/prng.ts";
 import type { Client } from "../client/client.ts";
+import type { KeyValue } from "../protocol/key-value.ts";
+import type { Request } from "../protocol/requests.ts";
+import type { Response } from "../protocol/responses.ts";
 import type { ServerOptions } from "../server/options.ts";
+import { checkLeases } from "./checkers/leases.ts";
 import { checkLinearizability } from "./checkers/linearizability.ts";
 import { checkLostWrites } from "./checkers/lost-writes.ts";
 import { checkSerializable } from "./checkers/serializable.ts";
 import { OK, type Verdict, violation } from "./checkers/verdict.ts";
+import { checkWatches, type WatchedEvent } from "./checkers/watches.ts";
 import { SimulatedCluster, simulatedClient } from "./cluster.ts";
 import { History } from "./history.ts";
 import { type FaultKind, Nemesis } from "./nemesis.ts";
 import { KvWorkload, type WorkloadCounts } from "./workloads/kv.ts";
+import { LeaseWorkload } from "./workloads/leases.ts";
+import { WatchWorkload } from "./workloads/watches.ts";
 import { SimulatedWorld } from "./world.ts";
 
 export interface SimOptions {
@@ -22,6 +31,11 @@ export interface SimOptions {
   /** Virtual seconds of the safety phase. Default 30. */
   readonly seconds?: number;
   readonly clients?: number;
+  /**
+   * What the clients do. "kv" by default. Leases move revisions by themselves, so the two do not mix. "watches": as "kv",
+   * and others watch.
+   */
+  readonly workload?: "kv" | "leases" | "watches";
   readonly faults?: readonly FaultKind[];
   readonly server?: Partial<ServerOptions>;
   readonly keepTrace?: boolean;
@@ -48,6 +62,10 @@ export interface SimReport {
 
 /** Longest virtual time in which a healed cluster has to converge: 30 default election timeouts. */
 const LIVENESS_MS = 30_000;
+/** The longest TTL of the workload, the election timeout that a change of leaders adds, and two seconds. */
+const LEASES_MS = 6_000 + 1_000 + 2_000;
+
+const WATCHERS = 6;
 
 export async function simulate(options: SimOptions): Promise<SimReport> {
   const world = new SimulatedWorld({ seed: options.seed, keepTrace: options.keepTrace === true });
@@ -72,7 +90,7 @@ export async function simulate(options: SimOptions): Promise<SimReport> {
       simulatedClient(world, `client${i}`, urls),
     ),
   );
-  const workload = new KvWorkload({
+  const kv = new KvWorkload({
     clock: world.clock,
     random: world.random("workload"),
     history,
@@ -80,6 +98,19 @@ export async function simulate(options: SimOptions): Promise<SimReport> {
     keys: randomInt(shape, 1, 6),
     thinkMs: randomInt(shape, 10, 200),
   });
+  const leases = new LeaseWorkload({
+    clock: world.clock,
+    random: world.random("leases"),
+    clients,
+    note: (note, detail) => history.note(world.clock.now(), note, "", detail),
+  });
+  const workload = options.workload === "leases" ? leases : kv;
+  const watchers = await Promise.all(
+    Array.from({ length: options.workload === "watches" ? WATCHERS : 0 }, (_, i) =>
+      simulatedClient(world, `watcher${i}`, urls),
+    ),
+  );
+  const watches = new WatchWorkload({ clock: world.clock, random: world.random("watches"), clients: watchers });
   const nemesis = new Nemesis({
     clock: world.clock,
     random: world.random("nemesis"),
@@ -95,6 +126,7 @@ export async function simulate(options: SimOptions): Promise<SimReport> {
   if (!started) verdicts["cluster starts"] = violation(`no leader within 30 s: ${cluster.failures.join("; ")}`);
   else {
     workload.start();
+    watches.start();
     if (options.faults === undefined || options.faults.length > 0) nemesis.start();
     await world.runFor((options.seconds ?? 30) * 1_000);
     history.note(world.clock.now(), "faults end");
@@ -114,11 +146,16 @@ export async function simulate(options: SimOptions): Promise<SimReport> {
       ? OK
       : violation(`not converged ${LIVENESS_MS} ms after the faults ended: ${statusText(cluster)}`);
     cluster.sample();
-    verdicts["serves after the faults"] = await finalChecks(world, clients[0]!, workload, history, verdicts);
+    verdicts["serves after the faults"] = await finalChecks(world, clients[0]!, kv, history, verdicts);
+    if (watchers.length > 0) Object.assign(verdicts, await watchVerdicts(world, cluster, watches));
+    if (workload === leases) verdicts["no lease is left behind"] = await leftovers(world, cluster);
   }
   sampler.cancel();
 
-  if (started) {
+  if (workload === leases) {
+    const faultless = options.faults?.length === 0;
+    verdicts["no lease ends early"] = checkLeases(leases.lives, faultless ? { mostLateMs: 1_250 } : {});
+  } else if (started) {
     verdicts.linearizability = checkLinearizability(history.operations());
     verdicts["serializable reads"] = checkSerializable(history.records);
   }
@@ -142,9 +179,72 @@ export async function simulate(options: SimOptions): Promise<SimReport> {
     history,
     trace: world.trace.lines,
   };
-  await world.settle(Promise.all(clients.map((client) => client.close())));
+  await world.settle(Promise.all([...clients, ...watchers].map((client) => client.close())));
   for (const name of cluster.names) cluster.kill(name, "stays");
   return report;
+}
+
+/** Reads the store at each revision, and holds what the watches told against it. */
+async function watchVerdicts(
+  world: SimulatedWorld,
+  cluster: SimulatedCluster,
+  watches: WatchWorkload,
+): Promise<Readonly<Record<string, Verdict>>> {
+  const server = cluster.server(cluster.names[0]!);
+  if (server === undefined) return { "watches catch up": violation("the member to ask is down") };
+  const happened = new Map<number, readonly WatchedEvent[]>();
+  const last = server.figures().revision;
+  let before = new Map<string, string>();
+  for (let revision = 2; revision <= last; revision++) {
+    const range = { kind: "range", key: encodeUtf8("k"), rangeEnd: encodeUtf8("l"), serializable: true } as const;
+    const { result } = await world.settle(server.handle({ ...range, revision }, { timeoutMs: 5_000 }));
+    if (result.kind !== "range") return { "watches catch up": violation("another answer than asked for") };
+    const now = new Map(result.kvs.map((kv) => [keyName(kv), decodeUtf8(kv.value)]));
+    const events: WatchedEvent[] = [];
+    for (const kv of result.kvs) {
+      if (kv.modRevision !== revision) continue;
+      const key = keyName(kv);
+      events.push({ revision, type: "put", key, value: decodeUtf8(kv.value), previous: before.get(key) });
+    }
+    for (const [key, previous] of before) {
+      if (!now.has(key)) events.push({ revision, type: "delete", key, value: "", previous });
+    }
+    happened.set(revision, events);
+    before = now;
+  }
+  await world.until(() => watches.behind(happened).length === 0, LIVENESS_MS);
+  const behind = watches.behind(happened);
+  await world.settle(watches.stop());
+  return {
+    "watches go on": watches.failures.length === 0 ? OK : violation(watches.failures.join("; ")),
+    "watches catch up":
+      behind.length === 0
+        ? OK
+        : violation(`not told of revision ${last} within ${LIVENESS_MS} ms: ${behind.join(", ")}`),
+    ...checkWatches(watches.records(), happened),
+  };
+}
+
+/** Nobody holds a lease any more: in so long each must end by itself, on every member, and its key with it. */
+async function leftovers(world: SimulatedWorld, cluster: SimulatedCluster): Promise<Verdict> {
+  await world.runFor(LEASES_MS);
+  for (const name of cluster.names) {
+    const server = cluster.server(name);
+    if (server === undefined) return violation(`${name} is not running`);
+    const ask = <Q extends Request>(request: Q): Promise<Response> =>
+      world.settle(server.handle(request, { timeoutMs: 5_000 }));
+    const { result: left } = await ask({ kind: "leaseList" });
+    const prefix = { key: encodeUtf8("lease/"), rangeEnd: encodeUtf8("lease0") };
+    const { result: keys } = await ask({ kind: "range", ...prefix, serializable: true });
+    if (left.kind !== "leaseList" || keys.kind !== "range") return violation("another answer than asked for");
+    const names = [...left.leases.map(formatId), ...keys.kvs.filter(({ lease }) => lease !== 0n).map(keyName)];
+    if (names.length > 0) return violation(`${name} still has ${names.join(", ")}`);
+  }
+  return OK;
+}
+
+function keyName({ key }: KeyValue): string {
+  return decodeUtf8(key);
 }
 
 /** A last write and a read of everything: both must be answered, and hold all that was acknowledged. */

@@ -7,13 +7,22 @@ import { type ErrorCode, StoreError } from "../base/errors.ts";
 import type { ClusterId, MemberId } from "../base/ids.ts";
 import type { Clock, Timer } from "../platform/clock.ts";
 import type { Logger } from "../platform/log.ts";
-import type { CallOptions, Channel } from "../protocol/channel.ts";
+import {
+  type CallOptions,
+  type Channel,
+  WATCH_WINDOW_BYTES,
+  type WatchOptions,
+  type WatchReceiver,
+  type WatchStream,
+} from "../protocol/channel.ts";
 import {
   decodeError,
   decodeResponse,
   decodeServerHello,
+  decodeWatchResponse,
   encodeClientHello,
   encodeRequest,
+  encodeWatchRequest,
   type ServerHello,
 } from "../protocol/codec.ts";
 import type { Request } from "../protocol/requests.ts";
@@ -27,6 +36,7 @@ import {
   FROM_SERVER,
   FrameWriter,
   plainBytes,
+  WINDOW_BYTES_MAX,
 } from "./client-wire.ts";
 import { DeadlineTimer } from "./deadline-timer.ts";
 import { decodeFrame, MESSAGE_OVERHEAD } from "./frame.ts";
@@ -58,6 +68,14 @@ export interface ClientChannel extends Channel {
 const GRACE_MS = 200;
 /** Beats of the watch over a silent server in one `keepAliveTimeMs`. */
 const BEATS = 2;
+
+/** A watch stream's end here. */
+interface Watching {
+  readonly receiver: WatchReceiver;
+  readonly windowBytes: number;
+  /** Read by the receiver and not yet given back to the server. */
+  read: number;
+}
 
 interface Pending {
   readonly call: number;
@@ -126,6 +144,9 @@ class SocketChannel implements ClientChannel {
   readonly #maxCalls: number;
   readonly #maxCallBytes: number;
   readonly #pending = new Map<number, Pending>();
+  readonly #watching = new Map<number, Watching>();
+  /** What watch streams have to say in this turn's frame. */
+  #asks: ((writer: FrameWriter) => void)[] = [];
   #queue: Pending[] = [];
   /** Calls that ended here while the server still works on them. */
   #cancelled: number[] = [];
@@ -196,6 +217,54 @@ class SocketChannel implements ClientChannel {
     }) as Promise<Response<ResultOf<Q>>>;
   }
 
+  watch(receiver: WatchReceiver, options: WatchOptions = {}): WatchStream {
+    const { requireLeader = false, windowBytes = WATCH_WINDOW_BYTES } = options;
+    let refused = this.#ended;
+    if (this.#watching.size >= this.#maxCalls) refused ??= new StoreError("TOO_MANY_REQUESTS");
+    if (!Number.isInteger(windowBytes) || windowBytes < 1 || windowBytes > WINDOW_BYTES_MAX) {
+      refused ??= new StoreError("INVALID_REQUEST", {
+        message: `quorate: the request is malformed: a watch's window must be 1 to ${WINDOW_BYTES_MAX} bytes`,
+      });
+    }
+    if (refused !== undefined) {
+      const error = refused;
+      this.#clock.defer(() => receiver.ended(error));
+      return { request() {}, consumed() {}, close() {} };
+    }
+    const stream = this.#callNumber();
+    const watching: Watching = { receiver, windowBytes, read: 0 };
+    this.#watching.set(stream, watching);
+    this.#ask((writer) => writer.watch(stream, requireLeader, windowBytes));
+    const isOpen = (): boolean => this.#watching.get(stream) === watching;
+    return {
+      request: (request) => {
+        if (!isOpen()) return;
+        // Bytes of its own: the encoder's are valid until the next encoding at most.
+        const body = encodeWatchRequest(request).slice();
+        this.#ask((writer) => writer.answer(FROM_CLIENT.ask, stream, body));
+      },
+      consumed: (bytes) => {
+        if (!isOpen()) return;
+        watching.read += bytes;
+        // A quarter of the window at a time: seldom enough to cost nothing, early enough to keep news coming.
+        if (watching.read * 4 < windowBytes) return;
+        const credit = watching.read;
+        watching.read = 0;
+        this.#ask((writer) => writer.credit(stream, credit));
+      },
+      close: () => {
+        if (!isOpen()) return;
+        this.#watching.delete(stream);
+        this.#ask((writer) => writer.cancel(stream));
+      },
+    };
+  }
+
+  #ask(ask: (writer: FrameWriter) => void): void {
+    this.#asks.push(ask);
+    this.#flushSoon();
+  }
+
   /** Calls under way end as `CANCELLED`: unknown for writes that were handed over. */
   close(): void {
     this.#finish("CANCELLED", "the client is closed");
@@ -204,7 +273,7 @@ class SocketChannel implements ClientChannel {
 
   #callNumber(): number {
     do this.#nextCall = (this.#nextCall + 1) >>> 0;
-    while (this.#pending.has(this.#nextCall));
+    while (this.#pending.has(this.#nextCall) || this.#watching.has(this.#nextCall));
     return this.#nextCall;
   }
 
@@ -219,10 +288,16 @@ class SocketChannel implements ClientChannel {
     if (this.#ended !== undefined) return;
     const queue = this.#queue;
     const cancelled = this.#cancelled;
+    const asks = this.#asks;
     this.#queue = [];
     this.#cancelled = [];
+    this.#asks = [];
     let writer = new FrameWriter(this.#lastFrameBytes);
     for (const call of cancelled) writer.cancel(call);
+    for (const ask of asks) {
+      if (writer.length > this.#frameBytes / 2) writer = this.#send(writer);
+      ask(writer);
+    }
     for (const pending of queue) {
       // Whoever gave up before the bytes left was told "rejected": they must not leave any more.
       if (pending.body === undefined) continue;
@@ -260,10 +335,16 @@ class SocketChannel implements ClientChannel {
   #onMessage(message: Uint8Array): void {
     const type = message[0];
     if (type === FROM_SERVER.pong) return;
-    if ((type !== FROM_SERVER.answer && type !== FROM_SERVER.error) || message.length < ANSWER_HEADER) {
+    const isNews = type === FROM_SERVER.news;
+    if ((type !== FROM_SERVER.answer && type !== FROM_SERVER.error && !isNews) || message.length < ANSWER_HEADER) {
       throw new RangeError("unknown message");
     }
     const call = message[1]! * 0x100_0000 + ((message[2]! << 16) | (message[3]! << 8) | message[4]!);
+    const watching = this.#watching.get(call);
+    if (watching !== undefined || isNews) {
+      if (watching !== undefined) this.#onNews(call, watching, message);
+      return;
+    }
     const pending = this.#pending.get(call);
     // Answers to calls that ended here meanwhile come late: nobody waits for them.
     if (pending === undefined) return;
@@ -275,6 +356,25 @@ class SocketChannel implements ClientChannel {
       const error = decodeError(message, ANSWER_HEADER);
       this.#forget(pending);
       pending.reject(error);
+    }
+  }
+
+  #onNews(stream: number, watching: Watching, message: Uint8Array): void {
+    switch (message[0]) {
+      case FROM_SERVER.news:
+        watching.receiver.receive(
+          decodeWatchResponse(message, this.#hello, ANSWER_HEADER),
+          message.length - ANSWER_HEADER,
+        );
+        return;
+      case FROM_SERVER.error: {
+        const error = decodeError(message, ANSWER_HEADER);
+        this.#watching.delete(stream);
+        watching.receiver.ended(error);
+        return;
+      }
+      default:
+        throw new RangeError("an answer to a watch stream");
     }
   }
 
@@ -336,6 +436,10 @@ class SocketChannel implements ClientChannel {
       this.#forget(pending);
       pending.reject(new StoreError(code, { outcome, message }));
     }
+    const watching = [...this.#watching.values()];
+    this.#watching.clear();
+    this.#asks = [];
+    for (const { receiver } of watching) receiver.ended(this.#ended);
     this.#end();
   }
 }

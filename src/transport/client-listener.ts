@@ -6,18 +6,21 @@
 import { StoreError } from "../base/errors.ts";
 import type { Clock, Timer } from "../platform/clock.ts";
 import type { Logger } from "../platform/log.ts";
-import type { CallOptions } from "../protocol/channel.ts";
+import type { CallOptions, ServedWatch, WatchOptions, WatchOutlet } from "../protocol/channel.ts";
 import {
   decodeClientHello,
   decodeRequest,
+  decodeWatchRequest,
   encodeError,
   encodeResponse,
   encodeServerHello,
+  encodeWatchResponse,
   PROTOCOL_VERSION,
   type Stamp,
 } from "../protocol/codec.ts";
 import type { Request } from "../protocol/requests.ts";
 import type { Response } from "../protocol/responses.ts";
+import type { WatchRequest } from "../protocol/watch.ts";
 import {
   CALL_HEADER,
   CANCELLABLE,
@@ -26,9 +29,12 @@ import {
   FROM_SERVER,
   FrameWriter,
   plainBytes,
+  REQUIRE_LEADER,
+  WINDOW_BYTES_MAX,
 } from "./client-wire.ts";
 import { decodeFrame } from "./frame.ts";
 import type { Connection, HttpAnswer, Listener, Network } from "./network.ts";
+import { WatchFlow } from "./watch-flow.ts";
 
 export interface ClientListenerOptions {
   readonly network: Network;
@@ -41,6 +47,8 @@ export interface ClientListenerOptions {
   readonly onHttp?: (method: string, path: string) => Promise<HttpAnswer>;
   /** Answers or rejects with `StoreError`; anything else is answered as `INTERNAL` and logged. */
   readonly handle: (request: Request, call: CallOptions) => Promise<Response>;
+  /** Takes a watch stream in; what it has to say goes to the outlet. */
+  readonly watch: (outlet: WatchOutlet, options: WatchOptions) => ServedWatch;
   readonly hello: () => Stamp;
   /** Requests under way at one time on one connection, and their bytes. Default 16,384 and 64 MiB. */
   readonly maxCalls?: number | undefined;
@@ -66,6 +74,9 @@ interface Limits {
 }
 
 const BEAT_MS = 500;
+/** With this much waiting to leave, watch streams wait; they look again after as long. */
+const WATCH_BACKLOG_BYTES = 1 << 20;
+const WATCH_RETRY_MS = 5;
 /** A stranger says hello and waits: nothing larger is taken in before that. */
 const GREETING_BYTES_MAX = 4_096;
 
@@ -149,6 +160,10 @@ class Session {
   readonly #ended: () => void;
   readonly #stamp: Stamp;
   readonly #calls = new Map<number, Call>();
+  readonly #flows = new Map<number, WatchFlow>();
+  /** Streams that found the connection busy. */
+  #blocked = new Set<number>();
+  #retry: Timer | undefined;
   #callBytes = 0;
   #greeted = false;
   #silentBeats = 0;
@@ -187,6 +202,9 @@ class Session {
     this.#writer = undefined;
     for (const { cancel } of this.#calls.values()) cancel?.abort();
     this.#calls.clear();
+    this.#retry?.cancel();
+    for (const flow of this.#flows.values()) flow.close();
+    this.#flows.clear();
     this.#ended();
   }
 
@@ -219,6 +237,22 @@ class Session {
       case FROM_CLIENT.cancel:
         if (message.length !== 5) throw new RangeError("a malformed cancel");
         this.#calls.get(u32(message, 1))?.cancel?.abort();
+        this.#unwatch(u32(message, 1));
+        return;
+      case FROM_CLIENT.watch:
+        if (message.length !== 10) throw new RangeError("a malformed watch");
+        this.#onWatch(u32(message, 1), message[5]!, u32(message, 6));
+        return;
+      case FROM_CLIENT.ask:
+        if (message.length < 5) throw new RangeError("a malformed watch request");
+        this.#onAsk(u32(message, 1), message);
+        return;
+      case FROM_CLIENT.credit:
+        if (message.length !== 9) throw new RangeError("a malformed credit");
+        // A stream that ended meanwhile has no use for it.
+        if (this.#flows.get(u32(message, 1))?.consumed(u32(message, 5)) === false) {
+          throw new RangeError("more was read than was sent");
+        }
         return;
       case FROM_CLIENT.ping:
         if (message.length !== 1) throw new RangeError("a malformed ping");
@@ -248,7 +282,7 @@ class Session {
 
   #onCall(message: Uint8Array): void {
     const call = u32(message, 1);
-    if (this.#calls.has(call)) throw new RangeError("a call number twice at a time");
+    if (this.#calls.has(call) || this.#flows.has(call)) throw new RangeError("a call number twice at a time");
     const flags = message[9]!;
     if ((flags & ~CANCELLABLE) !== 0) throw new RangeError("unknown flag of a call");
     const { maxCalls, maxCallBytes, refuseBacklogBytes } = this.#limits;
@@ -276,6 +310,67 @@ class Session {
       (response) => this.#settle(call, size, response),
       (error) => this.#fail(call, size, error),
     );
+  }
+
+  #onWatch(stream: number, flags: number, windowBytes: number): void {
+    if (this.#calls.has(stream) || this.#flows.has(stream)) throw new RangeError("a call number twice at a time");
+    if ((flags & ~REQUIRE_LEADER) !== 0) throw new RangeError("unknown flag of a watch");
+    if (windowBytes < 1 || windowBytes > WINDOW_BYTES_MAX) throw new RangeError("a window out of bounds");
+    if (this.#flows.size >= this.#limits.maxCalls) {
+      this.#answer(FROM_SERVER.error, stream, encodeError(new StoreError("TOO_MANY_REQUESTS")));
+      return;
+    }
+    const options = { requireLeader: (flags & REQUIRE_LEADER) !== 0, windowBytes };
+    const flow: WatchFlow = new WatchFlow(
+      {
+        open: (outlet) => this.#o.watch(outlet, options),
+        deliver: (response) => {
+          const bytes = encodeWatchResponse(response, this.#stamp);
+          this.#answer(FROM_SERVER.news, stream, bytes);
+          return bytes.length;
+        },
+        hasRoom: () => {
+          if (this.#backlog <= WATCH_BACKLOG_BYTES) return true;
+          this.#blocked.add(stream);
+          this.#retry ??= this.#o.clock.after(WATCH_RETRY_MS, () => this.#unblock());
+          return false;
+        },
+        ended: (error) => {
+          this.#unwatch(stream);
+          this.#answer(FROM_SERVER.error, stream, encodeError(error));
+        },
+      },
+      options,
+    );
+    this.#flows.set(stream, flow);
+  }
+
+  #onAsk(stream: number, message: Uint8Array): void {
+    const flow = this.#flows.get(stream);
+    if (flow === undefined) return;
+    let request: WatchRequest;
+    try {
+      request = decodeWatchRequest(message, 5);
+    } catch (error) {
+      this.#unwatch(stream);
+      this.#answer(FROM_SERVER.error, stream, encodeError(this.#named(error)));
+      return;
+    }
+    flow.request(request);
+  }
+
+  #unwatch(stream: number): void {
+    this.#flows.get(stream)?.close();
+    this.#flows.delete(stream);
+    this.#blocked.delete(stream);
+  }
+
+  #unblock(): void {
+    this.#retry = undefined;
+    if (this.#closed) return;
+    const blocked = this.#blocked;
+    this.#blocked = new Set();
+    for (const stream of blocked) this.#flows.get(stream)?.resume();
   }
 
   #settle(call: number, size: number, response: Response): void {
@@ -315,7 +410,8 @@ class Session {
     return new StoreError("INTERNAL", { outcome: "unknown" });
   }
 
-  #answer(type: typeof FROM_SERVER.answer | typeof FROM_SERVER.error, call: number, body: Uint8Array): void {
+  #answer(type: number, call: number, body: Uint8Array): void {
+    if (this.#closed) return;
     if (this.#backlog > this.#limits.maxBacklogBytes) {
       this.#o.log.warn({ remote: this.#connection.remote }, "a client does not read its answers");
       this.close("answers are not read");

@@ -11,6 +11,13 @@
  *    cancel  3 | call 4                     ->
  *    ping    4                              ->
  *                                           <-   pong    4
+ *    watch   5 | stream 4 | flags 1 | window 4 ->
+ *    ask     6 | stream 4 | watch request   ->
+ *    credit  7 | stream 4 | bytes 4         ->
+ *                                           <-   news    5 | stream 4 | watch message
+ *
+ * A watch stream is numbered as calls are, ended by the client with "cancel" and by the server with "error". The window
+ * is how many bytes of news (without the five before the message) may be on their way; "credit" gives back what was read.
  *
  * Call numbers are the client's, unique among its calls under way. A call whose flag says so may be cancelled.
  */
@@ -18,13 +25,16 @@ import { viewOf } from "../base/bytes.ts";
 import type { Request, RequestOp } from "../protocol/requests.ts";
 import { MESSAGE_OVERHEAD } from "./frame.ts";
 
-export const FROM_CLIENT = { hello: 1, call: 2, cancel: 3, ping: 4 } as const;
-export const FROM_SERVER = { hello: 1, answer: 2, error: 3, pong: 4 } as const;
+export const FROM_CLIENT = { hello: 1, call: 2, cancel: 3, ping: 4, watch: 5, ask: 6, credit: 7 } as const;
+export const FROM_SERVER = { hello: 1, answer: 2, error: 3, pong: 4, news: 5 } as const;
 
 /** Bytes before a call's request, and before an answer's response or an error. */
 export const CALL_HEADER = 10;
 export const ANSWER_HEADER = 5;
 export const CANCELLABLE = 1;
+/** A flag of a watch stream, and the most that may be on its way. */
+export const REQUIRE_LEADER = 1;
+export const WINDOW_BYTES_MAX: number = 64 << 20;
 
 /** Frames are cut about here: long enough to be cheap, short enough that the other side starts early. */
 export const FRAME_BYTES: number = 256 << 10;
@@ -55,7 +65,8 @@ export class FrameWriter {
     this.#bytes.set(request, at + 9);
   }
 
-  answer(type: typeof FROM_SERVER.answer | typeof FROM_SERVER.error, call: number, body: Uint8Array): void {
+  /** An answer, an error, news or an ask: all have the number of a call or stream, and a body. */
+  answer(type: number, call: number, body: Uint8Array): void {
     const at = this.#message(type, ANSWER_HEADER + body.length);
     this.#view.setUint32(at, call);
     this.#bytes.set(body, at + 4);
@@ -64,6 +75,19 @@ export class FrameWriter {
   cancel(call: number): void {
     const at = this.#message(FROM_CLIENT.cancel, 5);
     this.#view.setUint32(at, call);
+  }
+
+  watch(stream: number, requireLeader: boolean, windowBytes: number): void {
+    const at = this.#message(FROM_CLIENT.watch, 10);
+    this.#view.setUint32(at, stream);
+    this.#bytes[at + 4] = requireLeader ? REQUIRE_LEADER : 0;
+    this.#view.setUint32(at + 5, windowBytes);
+  }
+
+  credit(stream: number, bytes: number): void {
+    const at = this.#message(FROM_CLIENT.credit, 9);
+    this.#view.setUint32(at, stream);
+    this.#view.setUint32(at + 4, bytes);
   }
 
   /** A hello, a ping or a pong. */
@@ -100,13 +124,19 @@ export function plainBytes(frame: Uint8Array): Uint8Array {
   return frame.constructor === Uint8Array ? frame : new Uint8Array(frame.buffer, frame.byteOffset, frame.byteLength);
 }
 
-/** Asking changes nothing, so an attempt whose answer is lost did not happen in any way that matters. */
+/**
+ * Asking changes nothing, so an attempt whose answer is lost did not happen in any way that matters. Nor does a keep-alive
+ * that is sent twice.
+ */
 export function changesNothing(request: Request): boolean {
   switch (request.kind) {
     case "range":
     case "memberList":
     case "status":
     case "hashKv":
+    case "leaseKeepAlive":
+    case "leaseTimeToLive":
+    case "leaseList":
       return true;
     case "txn":
       return request.success.every(isRange) && request.failure.every(isRange);

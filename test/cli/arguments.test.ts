@@ -25,7 +25,8 @@ function helpOf(command: Command): string {
 
 test("these are the commands", () => {
   expect(leaves(buildProgram()).map(([words]) => words)).toEqual([
-    ...["cluster", "server", "put", "get", "del", "txn", "compaction"],
+    ...["cluster", "server", "put", "get", "del", "txn", "watch", "compaction"],
+    ...["lease grant", "lease revoke", "lease timetolive", "lease list", "lease keep-alive"],
     ...["member list", "member add", "member remove", "member promote", "member update"],
     ...["move-leader", "endpoint status", "endpoint hashkv", "endpoint health", "version"],
   ]);
@@ -65,6 +66,8 @@ describe("bad arguments give one line and change nothing", () => {
     ["an unknown sort target", ["get", "a", "--sort-by", "SIZE"], 4, "bad sort target SIZE"],
     ["a revision that is no number", ["get", "a", "--rev", "x"], 128, "Give a whole number"],
     ["a lease that is not hexadecimal", ["put", "a", "1", "--lease", "xyz"], 128, "bad lease ID (xyz)"],
+    ["a TTL that is no number", ["lease", "grant", "long"], 128, "Give a whole number"],
+    ["a lease to revoke that is not hexadecimal", ["lease", "revoke", "xyz"], 128, "bad lease ID (xyz)"],
     ["a value with ignore-value", ["put", "a", "1", "--ignore-value"], 128, "ignore-value"],
     ["a member id that is not hexadecimal", ["member", "remove", "zz"], 128, "expecting ID in Hex"],
     ["a member without an address", ["member", "add", "n4"], 128, "member peer urls not provided"],
@@ -76,6 +79,12 @@ describe("bad arguments give one line and change nothing", () => {
       128,
       'no member "n9"',
     ],
+    ["a watch of nothing", ["watch"], 128, "watch takes a key"],
+    ["a watch of too much", ["watch", "a", "b", "c"], 128, "too many arguments"],
+    ["a watch with a range end and prefix", ["watch", "a", "b", "--prefix"], 128, "cannot be set at the same time"],
+    ["a watch from no revision", ["watch", "a", "--rev", "x"], 128, "Give a whole number"],
+    ["a watch as a table", ["watch", "a", "-w", "table"], 4, "table not supported as output format"],
+    ["an interactive watch of a key", ["watch", "-i", "a"], 128, "come from stdin"],
     ["an absent file", ["cluster", "--config", "absent.json"], 6, "cannot read absent.json"],
     ["an unknown log level", ["cluster", "--log-level", "loud"], 128, "loud"],
     ["too many nodes", ["cluster", "--nodes", "50"], 128, "from 1 to 9"],

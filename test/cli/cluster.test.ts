@@ -89,6 +89,56 @@ test("a cluster starts, serves every command, stops on one SIGTERM and finds eve
   expect(await quorate(["get", "a", "--endpoints", again.endpoints])).toMatchObject({ stdout: "a\n5\n" });
 }, 120_000);
 
+test("leases: granted, kept alive, looked at, revoked, and expired with their keys", async () => {
+  const { endpoints } = await startCluster(temporaryDir());
+  const run = (...args: string[]) => quorate([...args, "--endpoints", endpoints]);
+  const granted = await run("lease", "grant", "60");
+  expect(granted).toMatchObject({ code: 0, stderr: "" });
+  const [, id] = /^lease ([0-9a-f]{16}) granted with TTL\(60s\)\n$/.exec(granted.stdout)!;
+  expect(await run("put", "service", "up", "--lease", id!)).toMatchObject({ code: 0, stdout: "OK\n" });
+  expect(await run("lease", "list")).toMatchObject({ stdout: `found 1 leases\n${id}\n` });
+  expect((await run("lease", "timetolive", id!, "--keys")).stdout).toMatch(
+    new RegExp(`^lease ${id} granted with TTL\\(60s\\), remaining\\(\\d+s\\), attached keys\\(\\[service\\]\\)\n$`),
+  );
+  expect(await run("lease", "keep-alive", "--once", id!)).toEqual({
+    code: 0,
+    stdout: `lease ${id} keepalived with TTL(60)\n`,
+    stderr: "",
+  });
+  expect(await run("lease", "revoke", id!)).toMatchObject({ code: 0, stdout: `lease ${id} revoked\n` });
+  expect(await run("get", "service")).toMatchObject({ code: 0, stdout: "" });
+  expect(await run("lease", "timetolive", id!)).toMatchObject({ code: 0, stdout: `lease ${id} already expired\n` });
+  expect(await run("lease", "revoke", id!)).toEqual({
+    code: 1,
+    stdout: "",
+    stderr: "Error: failed to revoke lease (etcdserver: requested lease not found)\n",
+  });
+  expect(await run("lease", "keep-alive", "--once", id!)).toEqual({
+    code: 2,
+    stdout: "",
+    stderr: "Error: etcdserver: requested lease not found\n",
+  });
+  expect(await run("lease", "grant", "9000000001")).toMatchObject({
+    code: 1,
+    stderr: "Error: failed to grant lease (etcdserver: too large lease TTL)\n",
+  });
+
+  // What is below the minimum is raised to it; nobody keeps this one alive.
+  const short = (await run("lease", "grant", "1")).stdout;
+  const [, brief, ttl] = /^lease ([0-9a-f]{16}) granted with TTL\((\d+)s\)\n$/.exec(short)!;
+  expect(Number(ttl)).toBe(2);
+  expect(await run("put", "brief", "1", "--lease", brief!)).toMatchObject({ code: 0 });
+  await vi.waitFor(async () => expect(await run("lease", "list")).toMatchObject({ stdout: "found 0 leases\n" }), {
+    timeout: 20_000,
+    interval: 100,
+  });
+  expect(await run("get", "brief")).toMatchObject({ code: 0, stdout: "" });
+  expect(await run("lease", "keep-alive", brief!)).toMatchObject({
+    code: 0,
+    stdout: `lease ${brief} expired or revoked.\n`,
+  });
+});
+
 test("a member that dies is reported, and with --restart started again", async () => {
   const { launcher, ready, endpoints } = await startCluster(temporaryDir(), "--restart");
   const leader = ready.members.find((member) => member.name === ready.leader)!;

@@ -434,3 +434,82 @@ describe("endpoint", () => {
 test("every format of the command line is one of these", () => {
   expect(FORMATS).toEqual(["simple", "json", "fields", "table"]);
 });
+
+describe("lease", () => {
+  const id = leaseId(0x694dn);
+  const other = leaseId(-2n);
+  const FLAT = HEADER_JSON.slice('"header":{'.length, -1);
+  const keys = [encodeUtf8("a"), encodeUtf8("b c")];
+  const left: Result = { kind: "leaseTimeToLive", id, ttl: 58, grantedTtl: 60, keys: [] };
+  const gone: Result = { kind: "leaseTimeToLive", id, ttl: -1, grantedTtl: 0, keys: [] };
+  const table: readonly (readonly [string, Result, Partial<ResponseOptions>, string, string, string])[] = [
+    [
+      "grant",
+      { kind: "leaseGrant", revision: revision(7), id, ttl: 60 },
+      {},
+      "lease 000000000000694d granted with TTL(60s)\n",
+      `{${FLAT},"ID":26957,"TTL":60,"Error":""}\n`,
+      `"ID" : 26957\n"TTL" : 60\n`,
+    ],
+    [
+      "revoke",
+      { kind: "leaseRevoke", revision: revision(7) },
+      { lease: other },
+      "lease fffffffffffffffe revoked\n",
+      `{${HEADER_JSON}}\n`,
+      "",
+    ],
+    [
+      "keep-alive",
+      { kind: "leaseKeepAlive", id, ttl: 60 },
+      {},
+      "lease 000000000000694d keepalived with TTL(60)\n",
+      `{${FLAT},"ID":26957,"TTL":60}\n`,
+      `"ID" : 26957\n"TTL" : 60\n`,
+    ],
+    [
+      "timetolive",
+      left,
+      {},
+      "lease 000000000000694d granted with TTL(60s), remaining(58s)\n",
+      `{${FLAT},"id":26957,"ttl":58,"granted-ttl":60,"keys":null}\n`,
+      `"ID" : 26957\n"TTL" : 58\n"GrantedTTL" : 60\n`,
+    ],
+    [
+      "timetolive with keys",
+      { ...left, keys },
+      { keys: true },
+      "lease 000000000000694d granted with TTL(60s), remaining(58s), attached keys([a b c])\n",
+      `{${FLAT},"id":26957,"ttl":58,"granted-ttl":60,"keys":["YQ==","YiBj"]}\n`,
+      `"ID" : 26957\n"TTL" : 58\n"GrantedTTL" : 60\n"Key" : "a"\n"Key" : "b c"\n`,
+    ],
+    [
+      "timetolive of one that has ended",
+      gone,
+      {},
+      "lease 000000000000694d already expired\n",
+      `{${FLAT},"id":26957,"ttl":-1,"granted-ttl":0,"keys":null}\n`,
+      `"ID" : 26957\n"TTL" : -1\n"GrantedTTL" : 0\n`,
+    ],
+    [
+      "list",
+      { kind: "leaseList", leases: [other, id] },
+      {},
+      "found 2 leases\nfffffffffffffffe\n000000000000694d\n",
+      `{${FLAT},"leases":[{"id":-2},{"id":26957}]}\n`,
+      `"ID" : -2\n"ID" : 26957\n`,
+    ],
+  ];
+  test.each(table)("%s", (_name, result, options, simple, json, fields) => {
+    expect(shown(result, options)).toBe(simple);
+    expect(shown(result, { ...options, format: "json" })).toBe(json);
+    expect(shown(result, { ...options, format: "fields" })).toBe(HEADER_FIELDS + fields);
+    expect(() => shown(result, { ...options, format: "table" })).toThrow(CommandError);
+  });
+
+  test("hex in fields", () => {
+    expect(shown({ kind: "leaseList", leases: [id] }, { format: "fields", hex: true })).toContain(
+      '"ID" : 000000000000694d\n',
+    );
+  });
+});

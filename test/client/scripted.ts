@@ -4,7 +4,7 @@ import { StoreError, type StoreErrorOptions } from "../../src/base/errors.ts";
 import { clusterId, memberId, revision, term } from "../../src/base/ids.ts";
 import { Client, type ClientOptions } from "../../src/client/client.ts";
 import type { Dial, DialedChannel } from "../../src/client/endpoints.ts";
-import type { CallOptions } from "../../src/protocol/channel.ts";
+import type { CallOptions, WatchOptions, WatchReceiver, WatchStream } from "../../src/protocol/channel.ts";
 import type { Request } from "../../src/protocol/requests.ts";
 import type { Response, Result, ResultOf } from "../../src/protocol/responses.ts";
 import { SimulatedWorld } from "../../src/testing/world.ts";
@@ -48,6 +48,9 @@ export class Member {
   dialed: () => Promise<void> = async () => {};
   answer: (request: Request, options: CallOptions) => Promise<Response>;
   cluster = CLUSTER;
+  /** What a watch stream meets; nothing by default. */
+  watching: (receiver: WatchReceiver, options: WatchOptions) => WatchStream = () =>
+    expect.fail("no test of calls opens a watch");
 
   constructor(id: number) {
     this.id = id;
@@ -86,6 +89,7 @@ export class Member {
       clusterId: this.cluster,
       closed,
       close: end,
+      watch: (receiver, options = {}) => this.watching(receiver, options),
       call: async <Q extends Request>(request: Q, options: CallOptions) => {
         if (ended) throw new StoreError("CONNECTION_LOST");
         this.calls.push({ request, options });

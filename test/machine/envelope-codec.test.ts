@@ -2,7 +2,7 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { toHex } from "../../src/base/bytes.ts";
 import { StoreError } from "../../src/base/errors.ts";
-import { leaseId, memberId, NO_LEASE } from "../../src/base/ids.ts";
+import { leaseId, memberId, term } from "../../src/base/ids.ts";
 import { TXN_DEPTH_MAX } from "../../src/kv/check.ts";
 import type { Command, Envelope } from "../../src/machine/command.ts";
 import { decodeEnvelope, encodeEnvelope } from "../../src/machine/envelope-codec.ts";
@@ -42,6 +42,26 @@ const command: fc.Arbitrary<Command> = fc.oneof(
       isLearner: fc.boolean(),
     }),
   },
+  {
+    weight: 1,
+    arbitrary: fc.record({ kind: fc.constant("leaseGrant" as const), id: lease, ttl: fc.maxSafeInteger() }),
+  },
+  {
+    weight: 1,
+    arbitrary: fc.record({
+      kind: fc.constant("leaseRevoke" as const),
+      id: lease,
+      term: fc.option(counter.map(term), { nil: undefined }),
+    }),
+  },
+  {
+    weight: 1,
+    arbitrary: fc.record({
+      kind: fc.constant("leaseCheckpoint" as const),
+      term: counter.map(term),
+      checkpoints: fc.array(fc.record({ id: lease, remainingTtl: fc.maxSafeInteger() }), { maxLength: 3 }),
+    }),
+  },
   { weight: 1, arbitrary: fc.record({ kind: fc.constant("memberRemove" as const), id: member }) },
   { weight: 1, arbitrary: fc.record({ kind: fc.constant("memberUpdate" as const), id: member, peerUrls: urls }) },
   { weight: 1, arbitrary: fc.record({ kind: fc.constant("memberPromote" as const), id: member }) },
@@ -58,7 +78,6 @@ const envelope: fc.Arbitrary<Envelope> = fc.record({
   clientId: fc.oneof(fc.constant(0), counter),
   sequence: fc.oneof(fc.constant(0), counter),
   lowestUnacknowledged: fc.oneof(fc.constant(0), counter),
-  leaseId: fc.oneof(fc.constant(NO_LEASE), lease),
   command,
 });
 
@@ -117,6 +136,18 @@ describe("golden bytes", () => {
         ignoreLease: true,
       },
       `010100${head}0ffffffffffffffffe000000016b00000000`,
+    ],
+    ["leaseGrant", { kind: "leaseGrant", id: leaseId(-2), ttl: 60 }, `010b00${head}fffffffffffffffe000000000000003c`],
+    ["leaseRevoke", { kind: "leaseRevoke", id: leaseId(5) }, `010c00${head}000000000000000005`],
+    [
+      "leaseRevoke of an expiry",
+      { kind: "leaseRevoke", id: leaseId(5), term: term(9) },
+      `010c00${head}0100000000000000050000000000000009`,
+    ],
+    [
+      "leaseCheckpoint",
+      { kind: "leaseCheckpoint", term: term(9), checkpoints: [{ id: leaseId(5), remainingTtl: 7 }] },
+      `010d00${head}00000000000000090000000100000000000000050000000000000007`,
     ],
     [
       "deleteRange",
@@ -185,16 +216,15 @@ describe("golden bytes", () => {
     expect(decoded).toEqual({ ...envelopeOf(one, 7), command: filled(one) });
   });
 
-  test("client, sequence and lease have their places", () => {
+  test("client and sequence have their places", () => {
     const full: Envelope = {
       ...envelopeOf({ kind: "compact", revision: 3 }, 7),
       clientId: 0x11,
       sequence: 0x12,
       lowestUnacknowledged: 0x13,
-      leaseId: leaseId(-1),
     };
     expect(toHex(encodeEnvelope(full))).toBe(
-      `010503${head}0000000000000011${"0000000000000012"}0000000000000013ffffffffffffffff000000000000000003`,
+      `010501${head}0000000000000011${"0000000000000012"}0000000000000013000000000000000003`,
     );
   });
 });

@@ -5,7 +5,7 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { InvariantError } from "../../src/base/assert.ts";
-import { logIndex, memberId, term } from "../../src/base/ids.ts";
+import { leaseId, logIndex, memberId, term } from "../../src/base/ids.ts";
 import { prng, type RandomSource, randomInt } from "../../src/base/prng.ts";
 import type { Command } from "../../src/machine/command.ts";
 import { encodeEnvelope } from "../../src/machine/envelope-codec.ts";
@@ -47,10 +47,36 @@ function writes(request: Request): request is Extract<Request, { kind: "put" | "
   return ["put", "deleteRange", "txn", "compact"].includes(request.kind);
 }
 
+/** Of the leases that the programs' puts name, -1 and 1, and one that none does. Entries have term 1. */
+const lease = fc.constantFrom(leaseId(-1), leaseId(1), leaseId(2));
+const leaseCommand: fc.Arbitrary<Command> = fc.oneof(
+  { weight: 4, arbitrary: fc.record({ kind: fc.constant("leaseGrant" as const), id: lease, ttl: fc.nat(9) }) },
+  {
+    weight: 3,
+    arbitrary: fc.record({
+      kind: fc.constant("leaseRevoke" as const),
+      id: lease,
+      term: fc.constantFrom(undefined, term(1), term(2)),
+    }),
+  },
+  {
+    weight: 1,
+    arbitrary: fc.record({
+      kind: fc.constant("leaseCheckpoint" as const),
+      term: fc.constantFrom(term(1), term(2)),
+      checkpoints: fc.array(fc.record({ id: lease, remainingTtl: fc.nat(9) }), { maxLength: 2 }),
+    }),
+  },
+);
+
 /** What a log may hold: whatever of a program writes, whether or not it passes the request checks; and memberships. */
 const log: fc.Arbitrary<Command[]> = fc
-  .tuple(program, fc.array(fc.integer({ min: 1, max: 4 }), { maxLength: 6 }))
-  .map(([requests, members]) => {
+  .tuple(
+    program,
+    fc.array(fc.integer({ min: 1, max: 4 }), { maxLength: 6 }),
+    fc.array(fc.tuple(fc.nat(1_000), leaseCommand), { maxLength: 10 }),
+  )
+  .map(([requests, members, leases]) => {
     const commands: Command[] = requests.filter(writes);
     members.forEach((id, i) => {
       const one = memberId(id);
@@ -64,6 +90,9 @@ const log: fc.Arbitrary<Command[]> = fc
             ? { kind, id: one, name: `n${id}`, clientUrls: [] }
             : { kind: kind!, id: one };
       commands.splice((i * 3) % (commands.length + 1), 0, command);
+    });
+    leases.forEach(([at, command]) => {
+      commands.splice(at % (commands.length + 1), 0, command);
     });
     return commands;
   });
@@ -185,6 +214,9 @@ describe("one log, one state", () => {
         const whole = new Member(states[commands.length]!.copy(), commands.length);
         for (const member of [whole, receiver]) member.dropAll();
         expect([...receiver.state.records].sort()).toEqual([...whole.state.records].sort());
+        const attached = ({ machine: { lessor } }: Member): object[] =>
+          lessor.list().map((id) => [id, lessor.lookup(id)!.remainingTtl, lessor.keys(id)]);
+        expect(attached(receiver)).toEqual(attached(whole));
         expect(receiver.machine.members()).toEqual(whole.machine.members());
         expect(receiver.machine.removedMembers).toEqual(whole.machine.removedMembers);
         expect(answer(() => receiver.ask({ kind: "hashKv" }))).toEqual(answer(() => whole.ask({ kind: "hashKv" })));
@@ -390,7 +422,7 @@ describe("opening", () => {
     const state = new MemoryState();
     seedMembers(state, [{ id: memberId(7n), name: "n", peerUrls: [], clientUrls: [], isLearner: false }]);
     state.write(Uint8Array.of(0x07), bytes("a configuration"));
-    state.write(Uint8Array.of(0x02, 1), bytes("a lease of a later release"));
+    state.write(Uint8Array.of(0x04, 1), bytes("an alarm of a later release"));
     const machine = openMachine(state);
     expect(machine.members()).toMatchObject([{ id: 7n, name: "n" }]);
     expect([machine.revision, machine.compactRevision, machine.stateHash]).toEqual([1, -1, "0".repeat(16)]);

@@ -6,14 +6,17 @@ import { leaseId, memberId, NO_LEASE, revision } from "../../src/base/ids.ts";
 import {
   decodeCompacted,
   decodeHead,
+  decodeLease,
   decodeMember,
   decodeMeta,
   decodeRevision,
   encodeCompacted,
+  encodeLease,
   encodeMember,
   encodeMeta,
   encodePut,
   encodeTombstone,
+  leaseKey,
   type MemberRecord,
   memberKey,
   revisionKey,
@@ -33,6 +36,7 @@ const kv: KeyValue = {
   value: bytes("v"),
   lease: NO_LEASE,
 };
+const lease = { grantedTtl: 60, remainingTtl: 60 };
 const member = { id: memberId(0xb2n), name: "n2", peerUrls: ["p", "ö"], clientUrls: ["c"], isLearner: true };
 
 describe("golden bytes", () => {
@@ -43,6 +47,13 @@ describe("golden bytes", () => {
       "12" + "00000001" + "6b" + "0000000000000002" + "0000000000000003" + "fffffffffffffffe" + "76",
     );
     expect(toHex(encodeTombstone(bytes("k")))).toBe("11" + "00000001" + "6b");
+    expect(toHex(encodeTombstone(bytes("k"), true))).toBe("15" + "00000001" + "6b");
+  });
+  test("leases", () => {
+    expect(toHex(leaseKey(leaseId(-2)))).toBe("02" + "fffffffffffffffe");
+    expect(toHex(encodeLease({ grantedTtl: 60, remainingTtl: 7 }))).toBe(
+      "01" + "000000000000003c" + "0000000000000007",
+    );
   });
   test("machine", () => {
     expect(toHex(encodeMeta({ revision: 2 ** 40, compactRevision: -1, hashA: 0xfedcba98, hashB: 1 }))).toBe(
@@ -87,6 +98,7 @@ describe("round trip", () => {
           sub,
           create: one.createRevision,
           version: one.version,
+          lease: one.lease,
         };
         expect(decodeHead(key, record)).toEqual(head);
       }),
@@ -104,7 +116,21 @@ describe("round trip", () => {
       value: new Uint8Array(),
       lease: 0n,
     });
-    expect(decodeHead(revisionKey(9, 2), record)).toEqual({ key: "gone", main: 9, sub: 2, create: 0, version: 0 });
+    const head = { key: "gone", main: 9, sub: 2, create: 0, version: 0, lease: 0n };
+    expect(decodeHead(revisionKey(9, 2), record)).toEqual(head);
+    const expired = encodeTombstone(bytes("gone"), true);
+    expect(decodeRevision(9, expired)).toEqual({ ...decodeRevision(9, record), expired: true });
+    expect(decodeHead(revisionKey(9, 2), expired)).toEqual(head);
+  });
+
+  test(`of leases (seed ${seed})`, () => {
+    const id = fc.bigInt({ min: -(1n << 63n), max: (1n << 63n) - 1n }).map(leaseId);
+    fc.assert(
+      fc.property(fc.record({ id, grantedTtl: counter, remainingTtl: counter }), (one) => {
+        expect(decodeLease(leaseKey(one.id), encodeLease(one))).toEqual(one);
+      }),
+      { seed },
+    );
   });
 
   test(`of keys: they sort as their revisions do (seed ${seed})`, () => {
@@ -160,6 +186,9 @@ describe("what was not written so is named, never served", () => {
   const key = revisionKey(5, 0);
   const memberAt = memberKey(member.id);
   const corrupt: readonly (readonly [string, () => unknown])[] = [
+    ["a lease at a short key", () => decodeLease(leaseKey(leaseId(1)).subarray(1), encodeLease(lease))],
+    ["a lease that ends early", () => decodeLease(leaseKey(leaseId(1)), encodeLease(lease).subarray(0, 16))],
+    ["an empty lease", () => decodeLease(leaseKey(leaseId(1)), hex(""))],
     ["an empty revision", () => decodeRevision(5, hex(""))],
     ["a key that ends early", () => decodeRevision(5, hex("1000000002" + "6b"))],
     ["a put that ends early", () => decodeRevision(5, encodePut(kv).subarray(0, 15))],

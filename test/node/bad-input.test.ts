@@ -55,6 +55,33 @@ describe("a bad request", () => {
       () => client.put("k", "v", { lease: leaseId(7n) }),
     ],
     [
+      "a TTL too large",
+      "LEASE_TTL_TOO_LARGE",
+      "etcdserver: too large lease TTL",
+      () => client.lease.grant(9_000_000_001),
+    ],
+    [
+      "a lease id that is taken",
+      "LEASE_EXISTS",
+      "etcdserver: lease already exists",
+      async () => {
+        await client.lease.grant(60, { id: leaseId(5n) }).catch(() => {});
+        return client.lease.grant(60, { id: leaseId(5n) });
+      },
+    ],
+    [
+      "a lease to revoke that does not exist",
+      "LEASE_NOT_FOUND",
+      "etcdserver: requested lease not found",
+      () => client.lease.revoke(leaseId(7n)),
+    ],
+    [
+      "a lease to keep alive that does not exist",
+      "LEASE_NOT_FOUND",
+      "etcdserver: requested lease not found",
+      () => client.lease.keepAliveOnce(leaseId(7n)),
+    ],
+    [
       "a value with ignoreValue",
       "VALUE_PROVIDED",
       "etcdserver: value is provided",

@@ -2,6 +2,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, describe, expect, test } from "vitest";
+import { encodeUtf8 } from "../../src/base/bytes.ts";
 import { StoreError } from "../../src/base/errors.ts";
 import { connect } from "../../src/node/connect.ts";
 import { Node, type NodeOptions } from "../../src/node/node.ts";
@@ -130,3 +131,48 @@ async function freePort(): Promise<number> {
     });
   });
 }
+
+describe("leases", () => {
+  test("in process and over a socket alike; a restart keeps them, and they end by themselves", async () => {
+    const dir = await scratch();
+    const options = { dir, listenClientUrl: "ws://127.0.0.1:0" };
+    const node = await open(options);
+    const near = node.client();
+    const far = await connect({ endpoints: [node.clientUrl!] });
+    cleanups.push(() => far.close());
+    for (const client of [near, far]) {
+      const { id, ttl } = await client.lease.grant(1);
+      expect(ttl).toBe(1);
+      await client.put("kept", "1", { lease: id });
+      const answers: number[] = [];
+      for await (const { ttl: left, deadline } of client.lease.keepAlive(id)) {
+        expect(deadline).toBeGreaterThan(0);
+        if (answers.push(left) === 5) break;
+      }
+      // Longer than the TTL has passed: four pauses of a third of it.
+      expect(await client.lease.timeToLive(id, { keys: true })).toMatchObject({
+        grantedTtl: 1,
+        keys: [encodeUtf8("kept")],
+      });
+      await client.lease.revoke(id);
+      expect((await client.get("kept")).count).toBe(0);
+    }
+    const { id } = await near.lease.grant(2);
+    await near.put("left", "1", { lease: id });
+    await node.close();
+
+    const again = await open(options);
+    const client = again.client();
+    expect((await client.lease.list()).leases).toEqual([id]);
+    expect((await client.get("left")).count).toBe(1);
+    const kept = client.lease.keepAlive(id);
+    await kept.next();
+    await kept.return();
+    const events = client.watch("left");
+    for await (const batch of events) {
+      expect(batch.events).toMatchObject([{ type: "delete", expired: true }]);
+      break;
+    }
+    expect((await client.lease.list()).leases).toEqual([]);
+  });
+});

@@ -5,6 +5,7 @@ import { clusterId, leaseId, memberId, revision, term } from "../../src/base/ids
 import type { KeyValue, Member, ResponseHeader } from "../../src/protocol/key-value.ts";
 import type { Compare, Request, RequestOp, TxnRequest } from "../../src/protocol/requests.ts";
 import type { OpResult, Response, Result } from "../../src/protocol/responses.ts";
+import type { WatchEvent, WatchRequest, WatchResponse } from "../../src/protocol/watch.ts";
 
 /** fast-check's records have no prototype; ours are plain objects. */
 const plain = <T>(arbitrary: fc.Arbitrary<T>): fc.Arbitrary<T> => arbitrary.map((value) => structuredClone(value));
@@ -121,6 +122,11 @@ export const anyRequest: fc.Arbitrary<Request> = plain(
     member.map((target) => ({ kind: "moveLeader" as const, target })),
     fc.constant({ kind: "status" as const }),
     optional("revision", int).map((more) => ({ kind: "hashKv" as const, ...more })),
+    fc.tuple(int, optional("id", lease)).map(([ttl, more]) => ({ kind: "leaseGrant" as const, ttl, ...more })),
+    lease.map((id) => ({ kind: "leaseRevoke" as const, id })),
+    lease.map((id) => ({ kind: "leaseKeepAlive" as const, id })),
+    fc.tuple(lease, optional("keys", flag)).map(([id, more]) => ({ kind: "leaseTimeToLive" as const, id, ...more })),
+    fc.constant({ kind: "leaseList" as const }),
   ),
 );
 
@@ -200,6 +206,17 @@ const result: fc.Arbitrary<Result> = fc.oneof(
     compactRevision: int,
     hashRevision: int,
   }),
+  fc.record({ kind: fc.constant("leaseGrant" as const), revision: at, id: lease, ttl: int }),
+  fc.record({ kind: fc.constant("leaseRevoke" as const), revision: at }),
+  fc.record({ kind: fc.constant("leaseKeepAlive" as const), id: lease, ttl: int }),
+  fc.record({
+    kind: fc.constant("leaseTimeToLive" as const),
+    id: lease,
+    ttl: int,
+    grantedTtl: int,
+    keys: fc.array(bytes, { maxLength: 3 }),
+  }),
+  fc.record({ kind: fc.constant("leaseList" as const), leases: fc.array(lease, { maxLength: 3 }) }),
 );
 const header: fc.Arbitrary<ResponseHeader> = fc.record({
   clusterId: cluster,
@@ -207,6 +224,56 @@ const header: fc.Arbitrary<ResponseHeader> = fc.record({
   revision: at,
   raftTerm: count.map(term),
 });
+
+export const anyWatchRequest: fc.Arbitrary<WatchRequest> = plain(
+  fc.oneof<fc.Arbitrary<WatchRequest>[]>(
+    fc.record(
+      {
+        kind: fc.constant("create" as const),
+        key: bytes,
+        rangeEnd: bytes,
+        startRevision: int,
+        watchId: int,
+        noPut: flag,
+        noDelete: flag,
+        prevKv: flag,
+        progressNotify: flag,
+        fragment: flag,
+      },
+      { requiredKeys: ["kind", "key"] },
+    ),
+    int.map((watchId) => ({ kind: "cancel" as const, watchId })),
+    fc.constant({ kind: "progress" as const }),
+  ),
+);
+
+const deletion: fc.Arbitrary<KeyValue> = fc.record({
+  key: bytes,
+  createRevision: fc.constant(revision(0)),
+  modRevision: at,
+  version: fc.constant(0),
+  value: fc.constant(new Uint8Array(0)),
+  lease: fc.constant(leaseId(0)),
+});
+const event: fc.Arbitrary<WatchEvent> = fc.oneof(
+  fc.record({ type: fc.constant("put" as const), kv: keyValue, prevKv: keyValue }, { requiredKeys: ["type", "kv"] }),
+  fc.record(
+    { type: fc.constant("delete" as const), kv: deletion, prevKv: keyValue, expired: flag },
+    { requiredKeys: ["type", "kv"] },
+  ),
+);
+export const anyWatchResponse: fc.Arbitrary<WatchResponse> = plain(
+  fc.record({
+    header,
+    watchId: int,
+    created: fc.boolean(),
+    canceled: fc.boolean(),
+    fragment: fc.boolean(),
+    compactRevision: int,
+    cancelReason: fc.string({ unit: "grapheme" }),
+    events: fc.array(event, { maxLength: 4 }),
+  }),
+);
 
 export const anyStamp = fc.record({ clusterId: cluster, memberId: member });
 export const anyResponse: fc.Arbitrary<Response> = plain(fc.record({ header, result }));

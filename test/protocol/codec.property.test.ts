@@ -8,12 +8,16 @@ import {
   decodeRequest,
   decodeResponse,
   decodeServerHello,
+  decodeWatchRequest,
+  decodeWatchResponse,
   encodeError,
   encodeRequest,
   encodeResponse,
+  encodeWatchRequest,
+  encodeWatchResponse,
 } from "../../src/protocol/codec.ts";
 import { testSeed } from "../support/seed.ts";
-import { anyError, anyRequest, anyResponse, anyStamp } from "./arbitraries.ts";
+import { anyError, anyRequest, anyResponse, anyStamp, anyWatchRequest, anyWatchResponse } from "./arbitraries.ts";
 
 const seed = testSeed();
 
@@ -46,6 +50,24 @@ describe(`decode after encode (seed ${seed})`, () => {
         expect(() => decodeResponse(stamped)).toThrow(RangeError);
         const otherwise = Uint8Array.from(encodeResponse(response, other));
         expect(decodeResponse(otherwise, other)).toStrictEqual(response);
+      }),
+      { seed, numRuns: 300 },
+    );
+  });
+
+  test("gives the same of a watch stream", () => {
+    fc.assert(
+      fc.property(anyWatchRequest, anyWatchResponse, anyStamp, (request, response, other) => {
+        const asked = Uint8Array.from(encodeWatchRequest(request));
+        const told = Uint8Array.from(encodeWatchResponse(response, other));
+        const [decodedRequest, decodedResponse] = [decodeWatchRequest(asked), decodeWatchResponse(told, other)];
+        // What is decoded is a copy: what happens to the frame afterwards does not reach it.
+        asked.fill(0xee);
+        told.fill(0xee);
+        expect(decodedRequest).toStrictEqual(request);
+        expect(decodedResponse).toStrictEqual(response);
+        const stamped = within(encodeWatchResponse(response, response.header));
+        expect(decodeWatchResponse(stamped.message, response.header, stamped.start)).toStrictEqual(response);
       }),
       { seed, numRuns: 300 },
     );
@@ -99,6 +121,12 @@ const DECODERS: readonly (readonly [string, (bytes: Uint8Array) => unknown, (err
     (error) => StoreError.is(error, "INVALID_REQUEST") && error.outcome === "rejected",
   ],
   ["decodeResponse", (bytes) => decodeResponse(bytes), (error) => error instanceof RangeError],
+  [
+    "decodeWatchRequest",
+    (bytes) => decodeWatchRequest(bytes),
+    (error) => StoreError.is(error, "INVALID_REQUEST") && error.outcome === "rejected",
+  ],
+  ["decodeWatchResponse", (bytes) => decodeWatchResponse(bytes), (error) => error instanceof RangeError],
   ["decodeError", (bytes) => decodeError(bytes), (error) => error instanceof RangeError],
   ["decodeClientHello", (bytes) => decodeClientHello(bytes), (error) => error instanceof RangeError],
   [
@@ -151,9 +179,16 @@ describe(`hostile bytes (seed ${seed})`, () => {
       more: fc.uint8Array({ maxLength: 3 }),
     });
     fc.assert(
-      fc.property(anyRequest, anyResponse, anyError, damage, (request, response, error, { at, byte, keep, more }) => {
-        for (const whole of [encodeRequest(request), encodeResponse(response), encodeError(error)]) {
-          const bytes = Uint8Array.from(whole);
+      fc.property(anyRequest, anyResponse, anyError, anyWatchRequest, anyWatchResponse, damage, (...given) => {
+        const [request, response, error, watchRequest, watchResponse, { at, byte, keep, more }] = given;
+        for (const encode of [
+          () => encodeRequest(request),
+          () => encodeResponse(response),
+          () => encodeError(error),
+          () => encodeWatchRequest(watchRequest),
+          () => encodeWatchResponse(watchResponse),
+        ]) {
+          const bytes = Uint8Array.from(encode());
           survives(bytes.slice(0, keep % (bytes.length + 1)));
           survives(Uint8Array.from([...bytes, ...more]));
           bytes[at % bytes.length] = byte;

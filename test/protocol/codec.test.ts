@@ -9,17 +9,22 @@ import {
   decodeRequest,
   decodeResponse,
   decodeServerHello,
+  decodeWatchRequest,
+  decodeWatchResponse,
   encodeClientHello,
   encodeError,
   encodeRequest,
   encodeResponse,
   encodeServerHello,
+  encodeWatchRequest,
+  encodeWatchResponse,
   PROTOCOL_VERSION,
   WIRE,
 } from "../../src/protocol/codec.ts";
 import type { KeyValue, Member } from "../../src/protocol/key-value.ts";
 import type { Request, TxnRequest } from "../../src/protocol/requests.ts";
 import type { Response, Result } from "../../src/protocol/responses.ts";
+import type { WatchRequest, WatchResponse } from "../../src/protocol/watch.ts";
 import { expectGoldenLines } from "./golden.ts";
 
 const key = encodeUtf8("key");
@@ -82,6 +87,13 @@ const REQUESTS: Readonly<Record<string, Request>> = {
   moveLeader: { kind: "moveLeader", target: memberId(1n) },
   status: { kind: "status" },
   hashKv: { kind: "hashKv", revision: 9 },
+  leaseGrant: { kind: "leaseGrant", ttl: 60 },
+  "leaseGrant of a chosen id": { kind: "leaseGrant", ttl: -1, id: leaseId(-2n) },
+  leaseRevoke: { kind: "leaseRevoke", id: leaseId(0x694dn) },
+  leaseKeepAlive: { kind: "leaseKeepAlive", id: leaseId(2n ** 63n - 1n) },
+  leaseTimeToLive: { kind: "leaseTimeToLive", id: leaseId(5n) },
+  "leaseTimeToLive with keys": { kind: "leaseTimeToLive", id: leaseId(5n), keys: true },
+  leaseList: { kind: "leaseList" },
 };
 
 const kv: KeyValue = { key, createRevision: revision(2), modRevision: revision(6), version: 4, value, lease: NO_LEASE };
@@ -118,6 +130,18 @@ const RESULTS: Readonly<Record<string, Result>> = {
     stateHash: "a1",
   },
   hashKv: { kind: "hashKv", revision: revision(7), hash: 0xffff_ffff, compactRevision: -1, hashRevision: 7 },
+  leaseGrant: { kind: "leaseGrant", revision: revision(7), id: leaseId(0x694dn), ttl: 60 },
+  leaseRevoke: { kind: "leaseRevoke", revision: revision(8) },
+  leaseKeepAlive: { kind: "leaseKeepAlive", id: leaseId(-1n), ttl: 0 },
+  leaseTimeToLive: { kind: "leaseTimeToLive", id: leaseId(5n), ttl: -1, grantedTtl: 0, keys: [] },
+  "leaseTimeToLive with keys": {
+    kind: "leaseTimeToLive",
+    id: leaseId(5n),
+    ttl: 58,
+    grantedTtl: 60,
+    keys: [key, value],
+  },
+  leaseList: { kind: "leaseList", leases: [leaseId(-1n), leaseId(5n)] },
 };
 
 const ERRORS: Readonly<Record<string, StoreError>> = {
@@ -130,7 +154,111 @@ const ERRORS: Readonly<Record<string, StoreError>> = {
   }),
 };
 
+const WATCH_REQUESTS: Readonly<Record<string, WatchRequest>> = {
+  create: { kind: "create", key },
+  "create with everything": {
+    kind: "create",
+    key,
+    rangeEnd: encodeUtf8("kez"),
+    startRevision: 9,
+    watchId: -3,
+    noPut: true,
+    noDelete: true,
+    prevKv: true,
+    progressNotify: true,
+    fragment: true,
+  },
+  cancel: { kind: "cancel", watchId: 7 },
+  progress: { kind: "progress" },
+};
+
+const KV: KeyValue = {
+  key,
+  createRevision: revision(5),
+  modRevision: revision(7),
+  version: 2,
+  value,
+  lease: leaseId(4n),
+};
+const GONE: KeyValue = { ...KV, createRevision: revision(0), version: 0, value: new Uint8Array(0), lease: NO_LEASE };
+const NEWS = {
+  watchId: 0,
+  created: false,
+  canceled: false,
+  fragment: false,
+  compactRevision: 0,
+  cancelReason: "",
+  events: [],
+};
+
+const WATCH_RESPONSES: Readonly<Record<string, WatchResponse>> = {
+  created: { ...NEWS, header, created: true },
+  "a refused creation": { ...NEWS, header, watchId: -1, created: true, canceled: true, cancelReason: "why" },
+  "a compaction": { ...NEWS, header: { ...header, revision: revision(0) }, canceled: true, compactRevision: 12 },
+  progress: { ...NEWS, header, watchId: -1 },
+  events: {
+    ...NEWS,
+    header,
+    watchId: 3,
+    fragment: true,
+    events: [
+      { type: "put", kv: KV },
+      { type: "put", kv: { ...KV, lease: NO_LEASE }, prevKv: KV },
+      { type: "delete", kv: GONE },
+      { type: "delete", kv: GONE, prevKv: KV },
+      { type: "delete", kv: GONE, prevKv: KV, expired: true },
+      { type: "delete", kv: GONE, expired: true },
+    ],
+  },
+};
+
+describe("watch streams", () => {
+  test.each(Object.entries(WATCH_REQUESTS))("%s comes out as it went in", (_, request) => {
+    expect(decodeWatchRequest(Uint8Array.from(encodeWatchRequest(request)))).toStrictEqual(request);
+  });
+
+  test.each(Object.entries(WATCH_RESPONSES))("%s comes out as it went in", (_, response) => {
+    expect(decodeWatchResponse(Uint8Array.from(encodeWatchResponse(response)))).toStrictEqual(response);
+    const stamped = Uint8Array.from(encodeWatchResponse(response, stamp));
+    expect(decodeWatchResponse(stamped, stamp)).toStrictEqual(response);
+    expect(() => decodeWatchResponse(stamped)).toThrow("no cluster id");
+  });
+
+  test.each([
+    ["an unknown kind", [9]],
+    ["a key that is a text", [1, "key"]],
+    ["a start that is no integer", [1, key, null, 1.5]],
+    ["an unknown flag", [1, key, null, null, 32]],
+    ["too much", [1, key, null, null, null, 1, 1]],
+    ["a cancel without an id", [2]],
+    ["progress with something", [3, 1]],
+  ])("refuses a request with %s as INVALID_REQUEST, rejected", (_, fields) => {
+    const error = catchError(() => decodeWatchRequest(Uint8Array.from(pack(fields))));
+    expect(error).toMatchObject({ code: "INVALID_REQUEST", outcome: "rejected" });
+  });
+
+  const put = [key, 5, 7, 2, value];
+  test.each([
+    ["an unknown flag", [1n, 1n, 7, 3, 0, 8, []]],
+    ["an unknown event", [1n, 1n, 7, 3, 0, 0, [[3, put]]]],
+    ["a deletion with a value", [1n, 1n, 7, 3, 0, 0, [[1, put]]]],
+    ["an event with too much", [1n, 1n, 7, 3, 0, 0, [[0, put, put, put]]]],
+    ["a reason that is no text", [1n, 1n, 7, 3, 0, 0, [], 1, 1]],
+    ["too much", [1n, 1n, 7, 3, 0, 0, [], 1, "", 1]],
+  ])("refuses news with %s", (_, fields) => {
+    expect(() => decodeWatchResponse(Uint8Array.from(pack(fields)))).toThrow(RangeError);
+  });
+});
+
 describe("golden bytes", () => {
+  test("of watch streams", () => {
+    expectGoldenLines("watches", {
+      ...mapValues(WATCH_REQUESTS, (request) => Uint8Array.from(encodeWatchRequest(request))),
+      ...mapValues(WATCH_RESPONSES, (response) => Uint8Array.from(encodeWatchResponse(response))),
+      "created, ids as in the handshake": Uint8Array.from(encodeWatchResponse(WATCH_RESPONSES.created!, stamp)),
+    });
+  });
+
   test("of requests", () => {
     expectGoldenLines(
       "requests",

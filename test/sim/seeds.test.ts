@@ -48,6 +48,56 @@ describe("a cluster under faults keeps its promises", () => {
   });
 });
 
+describe("leases under faults keep their promises", () => {
+  const drawn = commitSeed();
+  test.each([21, 22, 23, 24, 25, 26, drawn])("seed %i", async (seed) => {
+    const report = await holds({ seed, seconds: 25, workload: "leases" });
+    expect(report.verdicts).toHaveProperty(["no lease is left behind"]);
+  });
+
+  test("every kind of fault at once, and what leases have left is committed often", async () => {
+    await holds({
+      seed: 27,
+      nodes: 3,
+      seconds: 60,
+      workload: "leases",
+      faults: FAULT_KINDS,
+      server: { leaseCheckpointIntervalMs: 700 },
+    });
+  });
+
+  test("without faults each ends within a second of its deadline", async () => {
+    const report = await holds({ seed: 28, nodes: 3, seconds: 20, workload: "leases", faults: [] });
+    expect(report.operations.unknown).toBe(0);
+  });
+});
+
+describe("watches under faults keep their promises", () => {
+  const drawn = commitSeed();
+  test.each([31, 32, 33, 34, 35, 36, drawn])("seed %i", async (seed) => {
+    const report = await holds({
+      seed,
+      seconds: 25,
+      workload: "watches",
+      server: { watchProgressIntervalMs: 700 },
+    });
+    for (const promise of ["ordered", "unique", "atomic", "reliable", "resumable"]) {
+      expect(report.verdicts).toHaveProperty([`watches are ${promise}`]);
+    }
+  });
+
+  test("every kind of fault at once, and catching up is by snapshot", async () => {
+    await holds({
+      seed: 37,
+      nodes: 3,
+      seconds: 40,
+      workload: "watches",
+      faults: FAULT_KINDS,
+      server: { trailingEntries: 1 },
+    });
+  });
+});
+
 test("the same seed gives the same trace, byte for byte, and another seed another one", async () => {
   const options = { nodes: 3, seconds: 10, keepTrace: true };
   const one = await simulate({ ...options, seed: 5 });

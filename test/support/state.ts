@@ -1,7 +1,7 @@
 /** A machine over records in memory, asked as the router asks it, reloaded as a restart does. */
 
 import { StoreError } from "../../src/base/errors.ts";
-import { logIndex, memberId, NO_LEASE, term } from "../../src/base/ids.ts";
+import { logIndex, memberId, term } from "../../src/base/ids.ts";
 import { checkCompact, checkDeleteRange, checkHashKv, checkPut, checkRange, checkTxn } from "../../src/kv/check.ts";
 import { isReadOnlyTxn } from "../../src/kv/txn.ts";
 import type { Command, Envelope } from "../../src/machine/command.ts";
@@ -59,7 +59,6 @@ export function envelopeOf(command: Command, ref = 1): Envelope {
     clientId: 0,
     sequence: 0,
     lowestUnacknowledged: 0,
-    leaseId: NO_LEASE,
     command,
   };
 }

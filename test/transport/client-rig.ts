@@ -66,6 +66,7 @@ export class Rig {
         new Promise((resolve, reject) => {
           this.held.push({ request, call, resolve, reject });
         }),
+      watch: () => expect.fail("no test of calls opens a watch"),
       hello: () => STAMP,
       ...options,
     });

@@ -1,23 +1,15 @@
 /** `quorate put`: writes one key. */
 import type { Command } from "commander";
-import { leaseId } from "../../base/ids.ts";
 import type { PutRequest } from "../../protocol/requests.ts";
 import { fail } from "../exit.ts";
 import { example, globalsOf, readStdin, withClient } from "../globals.ts";
+import { parseLease } from "./lease.ts";
 
 interface PutOptions {
   readonly lease?: string;
   readonly prevKv?: boolean;
   readonly ignoreValue?: boolean;
   readonly ignoreLease?: boolean;
-}
-
-/** A lease id as etcdctl writes it: hexadecimal. */
-function parseLease(text: string | undefined): PutRequest["lease"] {
-  if (text === undefined) return undefined;
-  if (!/^(0x)?[0-9A-Fa-f]{1,16}$/.test(text))
-    fail("badArguments", `bad lease ID (${text}), expecting ID in hexadecimal`);
-  return leaseId(BigInt.asIntN(64, BigInt(text.startsWith("0x") ? text : `0x${text}`)));
 }
 
 export function registerPut(program: Command): void {
@@ -32,11 +24,16 @@ export function registerPut(program: Command): void {
     .option("--ignore-lease", "keep the current lease")
     .addHelpText(
       "after",
-      example("$ quorate put greeting hello", "$ quorate put greeting < file", "$ quorate put -- -key -value"),
+      example(
+        "$ quorate put greeting hello",
+        "$ quorate put greeting < file",
+        "$ quorate put service up --lease 694d5765fc71500b",
+        "$ quorate put -- -key -value",
+      ),
     )
     .action(async (key: string, value: string | undefined, options: PutOptions, command: Command) => {
       const globals = globalsOf(command);
-      const lease = parseLease(options.lease);
+      const lease = options.lease === undefined ? undefined : parseLease(options.lease);
       if (options.ignoreValue === true && value !== undefined) {
         fail("badArguments", "put command needs only 1 argument when 'ignore-value' is set");
       }

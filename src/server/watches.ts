@@ -1,0 +1,142 @@
+/**
+ * The member's watch streams: the hub's messages, stamped and sent on, and the streams that end: with the member, or for
+ * want of a leader.
+ */
+import { StoreError } from "../base/errors.ts";
+import { revision } from "../base/ids.ts";
+import type { Clock, Timer } from "../platform/clock.ts";
+import type { Random } from "../platform/random.ts";
+import type { ServedWatch, WatchOptions, WatchOutlet } from "../protocol/channel.ts";
+import type { ResponseHeader } from "../protocol/key-value.ts";
+import type { WatchRequest } from "../protocol/watch.ts";
+import { WatchHub } from "./watch-hub.ts";
+import type { WatchSource } from "./watch-reader.ts";
+
+/** A stream that requires a leader ends when as many looks in a row, an election timeout apart, found none. */
+const LOOKS_WITHOUT_LEADER = 3;
+
+export interface WatchesOptions {
+  readonly source: WatchSource;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly electionTimeoutMs: number;
+  readonly progressIntervalMs?: number | undefined;
+  readonly fragmentBytes: number;
+  readonly hasLeader: () => boolean;
+  readonly isLearner: () => boolean;
+  /** Of what a watch is told; its revision is the message's own. */
+  readonly header: () => Omit<ResponseHeader, "revision">;
+  readonly onFailure: (error: unknown) => void;
+}
+
+interface Open {
+  readonly requireLeader: boolean;
+  end(error: StoreError): void;
+}
+
+export class Watches {
+  readonly #o: WatchesOptions;
+  readonly #hub: WatchHub;
+  readonly #open = new Set<Open>();
+  #timer: Timer | undefined;
+  #looks = 0;
+
+  constructor(options: WatchesOptions) {
+    this.#o = options;
+    this.#hub = new WatchHub(options);
+  }
+
+  get streams(): number {
+    return this.#hub.streams;
+  }
+
+  get watchers(): number {
+    return this.#hub.watchers;
+  }
+
+  get slowWatchers(): number {
+    return this.#hub.slowWatchers;
+  }
+
+  start(): void {
+    this.#timer = this.#o.clock.every(this.#o.electionTimeoutMs, () => this.#look());
+  }
+
+  /** An entry was applied. */
+  published(): void {
+    this.#hub.published();
+  }
+
+  /** A snapshot took the place of the state. */
+  replace(source: WatchSource): void {
+    this.#hub.replace(source);
+  }
+
+  /** Takes a stream in; if it is refused, `ended` tells why, in a later turn. */
+  open(outlet: WatchOutlet, { requireLeader = false }: WatchOptions): ServedWatch {
+    const { clock, hasLeader, isLearner, header } = this.#o;
+    let refused: StoreError | undefined;
+    if (isLearner()) refused = new StoreError("NOT_SUPPORTED_FOR_LEARNER");
+    else if (requireLeader && !hasLeader()) refused = new StoreError("NO_LEADER");
+    if (refused !== undefined) {
+      const error = refused;
+      clock.defer(() => outlet.ended(error));
+      return { request() {}, resume() {}, close() {} };
+    }
+    const stream = this.#hub.open({
+      get writable() {
+        return outlet.writable;
+      },
+      send: ({ revision: at, ...news }) => outlet.send({ header: { ...header(), revision: revision(at) }, ...news }),
+    });
+    const close = (): void => {
+      this.#open.delete(open);
+      stream.close();
+    };
+    const open: Open = {
+      requireLeader,
+      end: (error) => {
+        close();
+        outlet.ended(error);
+      },
+    };
+    this.#open.add(open);
+    return {
+      request: (request: WatchRequest) => {
+        switch (request.kind) {
+          case "create":
+            return stream.create(request);
+          case "cancel":
+            return stream.cancel(request.watchId);
+          case "progress":
+            return stream.progress();
+          default:
+            request satisfies never;
+            open.end(new StoreError("INVALID_REQUEST"));
+        }
+      },
+      resume: () => stream.resume(),
+      close,
+    };
+  }
+
+  /** The member stops. */
+  end(error: StoreError): void {
+    this.#timer?.cancel();
+    for (const open of [...this.#open]) open.end(error);
+    this.#hub.stop();
+  }
+
+  /** As a killed process: without a word. */
+  stop(): void {
+    this.#timer?.cancel();
+    this.#open.clear();
+    this.#hub.stop();
+  }
+
+  #look(): void {
+    this.#looks = this.#o.hasLeader() ? 0 : this.#looks + 1;
+    if (this.#looks < LOOKS_WITHOUT_LEADER) return;
+    for (const open of [...this.#open]) if (open.requireLeader) open.end(new StoreError("NO_LEADER"));
+  }
+}
