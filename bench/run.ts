@@ -7,7 +7,7 @@ import { cpus } from "node:os";
 import { parseArgs } from "node:util";
 import { Bench } from "tinybench";
 import { encodeUtf8 } from "../src/base/bytes.ts";
-import { logIndex, memberId, NO_LEASE, term } from "../src/base/ids.ts";
+import { logIndex, memberId, term } from "../src/base/ids.ts";
 import type { Envelope } from "../src/machine/command.ts";
 import { decodeEnvelope, encodeEnvelope } from "../src/machine/envelope-codec.ts";
 import { type Machine, MachineLoader } from "../src/machine/machine.ts";
@@ -31,7 +31,6 @@ const envelopeOf = (command: PutRequest): Envelope => ({
   clientId: 0,
   sequence: 0,
   lowestUnacknowledged: 0,
-  leaseId: NO_LEASE,
   command,
 });
 

@@ -3,6 +3,7 @@ import { Compactor } from "../../src/kv/compaction.ts";
 import { KeyIndex } from "../../src/kv/key-index.ts";
 import { SortedMap, TOP } from "../../src/kv/sorted-map.ts";
 import { Store } from "../../src/kv/store.ts";
+import { Lessor } from "../../src/lease/lessor.ts";
 import { decodeHead, StateRecords } from "../../src/machine/records.ts";
 import { StateHash } from "../../src/machine/state-hash.ts";
 import { KEY_SPACE } from "../../src/machine/state-store.ts";
@@ -216,7 +217,7 @@ describe("dropping", () => {
       index.append(gone, 0, 0, 0);
       keys.insert(name, index);
     }
-    const records = new StateRecords(new MemoryState(), new StateHash());
+    const records = new StateRecords(new MemoryState(), new StateHash(), new Lessor({ write() {}, delete() {} }));
     const store = new Store(records, { keys, liveKeys: 0, revision: 9, compactRevision: -1 }, 0);
     const finished: number[] = [];
     const compactor = new Compactor(store, -1, (revision) => finished.push(revision));
