@@ -50,7 +50,8 @@ function newMachine(): Machine {
 }
 
 function apply(machine: Machine, envelope: Envelope): void {
-  machine.begin({ index: logIndex(machine.applied.index + 1), term: term(1), data: VALUE, envelope });
+  const index = logIndex(machine.applied.index + 1);
+  machine.begin({ index, term: term(1), data: VALUE, envelope, wanted: () => true });
   machine.step(1_000);
 }
 

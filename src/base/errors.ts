@@ -101,6 +101,10 @@ export const FAILURES = {
   INTERNAL: { status: "INTERNAL", message: "quorate: an invariant was broken" },
   LEASE_EXISTS: { status: "FAILED_PRECONDITION", message: "etcdserver: lease already exists" },
   LEASE_TTL_TOO_LARGE: { status: "OUT_OF_RANGE", message: "etcdserver: too large lease TTL" },
+  RESULT_TOO_LARGE: {
+    status: "RESOURCE_EXHAUSTED",
+    message: "quorate: the transaction was applied, but its result is too large to answer",
+  },
 } as const;
 
 export type ErrorCode = keyof typeof FAILURES;

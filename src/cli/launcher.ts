@@ -58,6 +58,7 @@ const say = (line: string): void => void process.stderr.write(`${line}\n`);
 export async function runCluster(options: LaunchOptions): Promise<void> {
   const file = options.config === undefined ? undefined : readClusterConfig(options.config);
   const cluster = await layOut(options, file);
+  await refuseRunning(cluster.dir);
   const taken = await firstTaken(cluster.members.flatMap((member) => [member.clientUrl, member.peerUrl]));
   if (taken !== undefined) {
     const { host, port } = hostAndPort(taken);
@@ -91,6 +92,17 @@ async function layOut(options: LaunchOptions, file: ClusterConfig | undefined): 
 function earlierRun(dir: string): ClusterConfig | undefined {
   const file = join(dir, RUN_CONFIG);
   return existsSync(file) ? readClusterConfig(file) : undefined;
+}
+
+/** Its members read their settings from the file in there, so nobody else may write it. */
+async function refuseRunning(dir: string): Promise<void> {
+  const earlier = earlierRun(dir);
+  if (earlier === undefined) return;
+  const taken = await firstTaken(earlier.members.flatMap((member) => [member.clientUrl, member.peerUrl]));
+  if (taken === undefined) return;
+  throw new StoreError("DATA_DIR_IN_USE", {
+    message: `quorate: the data directory is in use: ${dir} belongs to a cluster that has ${taken}, and something listens there (stop it first, or give another --dir)`,
+  });
 }
 
 /** Members would refuse too, but one by one and after having started. */

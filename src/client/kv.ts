@@ -126,8 +126,12 @@ export function bytesOf(value: string | Uint8Array, what: string): Uint8Array {
   if (typeof value !== "string" && !(value instanceof Uint8Array)) {
     throw invalid(`a ${what} must be a string or bytes, not ${value === null ? "null" : typeof value}`);
   }
+  // UTF-8 has no bytes for half a character: two such keys would become one.
+  if (typeof value === "string" && LONE_SURROGATE.test(value)) throw invalid(`the ${what} is not well-formed text`);
   return toBytes(value);
 }
+
+const LONE_SURROGATE = /\p{Surrogate}/u;
 
 export function invalid(why: string): StoreError {
   return new StoreError("INVALID_REQUEST", { message: `quorate: the request is malformed: ${why}` });

@@ -22,7 +22,7 @@ const EVICTED: Changes = [];
 /** What one change weighs beside its bytes: its objects, and the views and buffers that hold the bytes (measured). */
 const OVERHEAD = 500;
 
-function weightOf({ key, value }: KeyValue): number {
+export function weightOf({ key, value }: KeyValue): number {
   return key.length + value.length + OVERHEAD;
 }
 

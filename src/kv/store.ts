@@ -15,6 +15,7 @@ import type { RangeResult } from "../protocol/responses.ts";
 import { type Change, History } from "./history.ts";
 import { KeyIndex } from "./key-index.ts";
 import { type Span, spanOf } from "./range.ts";
+import { type ResultRoom, UNBOUNDED } from "./result-room.ts";
 import { type Budget, type Slices, sortInSlices } from "./slices.ts";
 import type { SortedMap } from "./sorted-map.ts";
 
@@ -121,16 +122,17 @@ export class Store {
     this.#changes = -1;
   }
 
-  /** Returns what the key was before, where the request needs or asks for it. Its preconditions are checked before. */
-  put(request: PutRequest): KeyValue | undefined {
+  /** Returns what the key was before, where the request asks for it. Its preconditions are checked before. */
+  put(request: PutRequest, room: ResultRoom = UNBOUNDED): KeyValue | undefined {
     const { key } = request;
     const name = toByteString(key);
     const main = revision(this.#revision + 1);
     const sub = this.#changes++;
     const index = this.#keys.get(name);
     const live = index?.isLive === true;
+    const asked = request.prevKv === true && room.wanted;
     const previous =
-      live && (request.prevKv || request.ignoreValue || request.ignoreLease)
+      live && (asked || request.ignoreValue || request.ignoreLease)
         ? this.#records.read(index.main, index.sub)
         : undefined;
     const kv: KeyValue = {
@@ -149,17 +151,27 @@ export class Store {
     }
     if (!live) this.#liveDelta += 1;
     this.history.stage(kv);
-    return request.prevKv ? previous : undefined;
+    return asked && previous !== undefined && room.take(previous) ? previous : undefined;
   }
 
-  /** Number of keys deleted; they go to `previous` as they were, if given, in key order. `expired` marks the events. */
-  *deleteRange(span: Span, previous: KeyValue[] | undefined, budget: Budget, expired: boolean = false): Slices<number> {
+  /**
+   * Number of keys deleted; they go to `previous` as they were, if given, in key order, as long as there is `room`.
+   * `expired` marks the events.
+   */
+  *deleteRange(
+    span: Span,
+    previous: KeyValue[] | undefined,
+    budget: Budget,
+    expired: boolean = false,
+    room: ResultRoom = UNBOUNDED,
+  ): Slices<number> {
     const main = revision(this.#revision + 1);
     let deleted = 0;
     const visit = (name: string, index: KeyIndex): void => {
       if (!index.isLive) return;
-      if (previous !== undefined) {
-        previous.push(this.#records.read(index.main, index.sub));
+      if (previous !== undefined && room.wanted) {
+        const kv = this.#records.read(index.main, index.sub);
+        if (room.take(kv)) previous.push(kv);
         budget.left -= 1;
       }
       const key = fromByteString(name);
@@ -219,8 +231,18 @@ export class Store {
     return new StoreError("COMPACTED", { details: { compactRevision: this.#compactRevision } });
   }
 
-  /** Answers a range at revision `at`; `current` is the revision the answer is stamped with (etcd-semantics 2.1). */
-  *range(request: RangeRequest, at: number, current: Revision, budget: Budget): Slices<RangeResult> {
+  /**
+   * Answers a range at revision `at`; `current` is the revision the answer is stamped with (etcd-semantics 2.1). Where
+   * the room ends, so does the work.
+   */
+  *range(
+    request: RangeRequest,
+    at: number,
+    current: Revision,
+    budget: Budget,
+    room: ResultRoom = UNBOUNDED,
+  ): Slices<RangeResult> {
+    if (!room.wanted) return { kind: "range", revision: current, kvs: [], more: false, count: 0 };
     const span = spanOf(request.key, request.rangeEnd);
     let count = 0;
     if (request.countOnly) {
@@ -264,7 +286,9 @@ export class Store {
       const sign = order === "descend" ? -1 : 1;
       read = yield* sortInSlices(read, (a, b) => sign * compareBytes(a.value, b.value), budget);
       for (let i = 0; i < withLimit(read.length); i++) {
-        kvs.push(request.keysOnly ? { ...read[i]!, value: EMPTY } : read[i]!);
+        const kv = request.keysOnly ? { ...read[i]!, value: EMPTY } : read[i]!;
+        if (!room.take(kv)) break;
+        kvs.push(kv);
         budget.left -= 1;
         if (budget.left <= 0) yield;
       }
@@ -273,7 +297,9 @@ export class Store {
       if (sorted !== undefined) found = yield* sortInSlices(found, sorted, budget);
       for (let i = 0; i < withLimit(found.length); i++) {
         const entry = found[i]!;
-        kvs.push(request.keysOnly ? withoutValue(entry) : this.#records.read(entry.main, entry.sub));
+        const kv = request.keysOnly ? withoutValue(entry) : this.#records.read(entry.main, entry.sub);
+        if (!room.take(kv)) break;
+        kvs.push(kv);
         budget.left -= 1;
         if (budget.left <= 0) yield;
       }

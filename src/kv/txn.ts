@@ -11,6 +11,7 @@ import type { Compare, PutRequest, RequestOp, TxnRequest } from "../protocol/req
 import type { DeleteRangeResult, OpResult, TxnResult } from "../protocol/responses.ts";
 import type { KeyIndex } from "./key-index.ts";
 import { spanOf } from "./range.ts";
+import type { ResultRoom } from "./result-room.ts";
 import type { Budget, Slices } from "./slices.ts";
 import { TOP } from "./sorted-map.ts";
 import type { Store } from "./store.ts";
@@ -42,19 +43,23 @@ export function precheckPut(store: Store, put: PutRequest, at: number, leaseExis
   }
 }
 
-/** Runs inside an open write, or, read-only, at a pinned revision. Throws before anything was changed, or not at all. */
+/**
+ * Runs inside an open write, or, read-only, at a pinned revision. Throws before anything was changed, or not at all.
+ * Without `room` the changes are the same, and the results are of the right kinds, in the right places, and empty.
+ */
 export function* runTxn(
   store: Store,
   txn: TxnRequest,
   mode: TxnMode,
   leaseExists: LeaseExists,
   budget: Budget,
+  room: ResultRoom,
 ): Slices<TxnResult> {
   const at = mode.kind === "write" ? store.revision : mode.at;
   const path: boolean[] = [];
   yield* choosePath(store, txn, at, path, budget);
   yield* precheck(store, txn, { path, at: 0 }, at, { from: undefined }, leaseExists, budget);
-  return yield* execute(store, txn, { path, at: 0 }, mode, budget, true);
+  return yield* execute(store, txn, { path, at: 0 }, mode, budget, room, true);
 }
 
 export type TxnMode = { readonly kind: "write" } | { readonly kind: "read"; readonly at: Revision };
@@ -200,6 +205,7 @@ function* execute(
   path: Path,
   mode: TxnMode,
   budget: Budget,
+  room: ResultRoom,
   isOutermost: boolean,
 ): Slices<TxnResult> {
   const succeeded = path.path[path.at++]!;
@@ -211,19 +217,19 @@ function* execute(
       case "range": {
         const current = mode.kind === "write" ? store.writeRevision : mode.at;
         const wanted = op.revision ?? 0;
-        results.push(yield* store.range(op, wanted <= 0 ? current : wanted, current, budget));
+        results.push(yield* store.range(op, wanted <= 0 ? current : wanted, current, budget, room));
         break;
       }
       case "put": {
-        const prevKv = store.put(op);
+        const prevKv = store.put(op, room);
         results.push({ kind: "put", revision: store.writeRevision, prevKv });
         break;
       }
       case "deleteRange":
-        results.push(yield* runDeleteRange(store, op, budget));
+        results.push(yield* runDeleteRange(store, op, budget, room));
         break;
       case "txn":
-        results.push(yield* execute(store, op, path, mode, budget, false));
+        results.push(yield* execute(store, op, path, mode, budget, room, false));
     }
   }
   const current = mode.kind === "write" ? store.writeRevision : mode.at;
@@ -240,9 +246,10 @@ export function* runDeleteRange(
     readonly prevKv?: boolean | undefined;
   },
   budget: Budget,
+  room: ResultRoom,
 ): Slices<DeleteRangeResult> {
   const prevKvs: KeyValue[] = [];
   const span = spanOf(request.key, request.rangeEnd);
-  const deleted = yield* store.deleteRange(span, request.prevKv ? prevKvs : undefined, budget);
+  const deleted = yield* store.deleteRange(span, request.prevKv ? prevKvs : undefined, budget, false, room);
   return { kind: "deleteRange", revision: store.writeRevision, deleted, prevKvs };
 }

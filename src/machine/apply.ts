@@ -4,6 +4,7 @@
  */
 import { StoreError } from "../base/errors.ts";
 import { type LeaseId, revision, type Term } from "../base/ids.ts";
+import { NOTHING, ResultRoom, UNBOUNDED } from "../kv/result-room.ts";
 import { type Budget, type Slices, sortInSlices } from "../kv/slices.ts";
 import type { Store } from "../kv/store.ts";
 import { precheckPut, runDeleteRange, runTxn } from "../kv/txn.ts";
@@ -45,21 +46,29 @@ export type ApplyResult =
   | LeaseListResult
   | MembersResult;
 
-/** Commands that may be long come back as slices; the others are done at once. `term` is the entry's. */
+/** What the results of one transaction may weigh. A range on its own has no such bound: it is one part of the state. */
+const TXN_RESULT_BYTES = 32 << 20;
+
+/**
+ * Commands that may be long come back as slices; the others are done at once. `term` is the entry's. Unless the result
+ * is `wanted`, key-values are left out of it.
+ */
 export function startCommand(
   context: ApplyContext,
   command: Command,
   term: Term,
+  wanted: boolean,
   budget: Budget,
 ): { readonly result: ApplyResult } | { readonly slices: Slices<ApplyResult> } {
   const { store, members } = context;
+  const room = wanted ? UNBOUNDED : NOTHING;
   switch (command.kind) {
     case "put":
-      return { result: applyPut(context, command) };
+      return { result: applyPut(context, command, room) };
     case "deleteRange":
-      return { slices: applyDeleteRange(context, command, budget) };
+      return { slices: applyDeleteRange(context, command, budget, room) };
     case "txn":
-      return { slices: applyTxn(context, command, budget) };
+      return { slices: applyTxn(context, command, budget, wanted ? new ResultRoom(TXN_RESULT_BYTES) : NOTHING) };
     case "compact":
       store.compact(command.revision);
       return { result: { kind: "compact", revision: revision(store.revision) } };
@@ -82,34 +91,35 @@ export function startCommand(
   }
 }
 
-function applyPut({ store, leaseExists, counts }: ApplyContext, put: PutRequest): PutResult {
+function applyPut({ store, leaseExists, counts }: ApplyContext, put: PutRequest, room: ResultRoom): PutResult {
   precheckPut(store, put, store.revision, leaseExists);
   store.beginWrite();
-  const prevKv = store.put(put);
+  const prevKv = store.put(put, room);
   store.endWrite();
   counts.puts += 1;
   return { kind: "put", revision: store.revision, prevKv };
 }
 
-function* applyDeleteRange(context: ApplyContext, request: DeleteRangeRequest, budget: Budget): Slices<ApplyResult> {
+function* applyDeleteRange(context: ApplyContext, request: DeleteRangeRequest, budget: Budget, room: ResultRoom): Slices<ApplyResult> {
   const { store, counts } = context;
   store.beginWrite();
-  const result = yield* runDeleteRange(store, request, budget);
+  const result = yield* runDeleteRange(store, request, budget, room);
   store.endWrite();
   counts.deletes += 1;
   return result;
 }
 
-function* applyTxn(context: ApplyContext, txn: TxnRequest, budget: Budget): Slices<ApplyResult> {
+function* applyTxn(context: ApplyContext, txn: TxnRequest, budget: Budget, room: ResultRoom): Slices<ApplyResult> {
   const { store, leaseExists, counts } = context;
   store.beginWrite();
   try {
-    const result = yield* runTxn(store, txn, { kind: "write" }, leaseExists, budget);
+    const result = yield* runTxn(store, txn, { kind: "write" }, leaseExists, budget, room);
     counts.txns += 1;
     countResults(counts, result.results);
+    if (room.exceeded) throw new StoreError("RESULT_TOO_LARGE", { outcome: "applied" });
     return result;
   } finally {
-    // Refused: it changed nothing, so this moves nothing.
+    // Refused: it changed nothing, so this moves nothing. Too large to answer: it changed what it had to.
     store.endWrite();
   }
 }

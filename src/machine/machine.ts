@@ -10,6 +10,7 @@ import { Compactor } from "../kv/compaction.ts";
 import { hashKv, hashRevision } from "../kv/hash-kv.ts";
 import type { Change } from "../kv/history.ts";
 import { KeyIndex } from "../kv/key-index.ts";
+import { UNBOUNDED } from "../kv/result-room.ts";
 import { type Budget, runSlice, type Slices } from "../kv/slices.ts";
 import { SortedMap } from "../kv/sorted-map.ts";
 import { Store } from "../kv/store.ts";
@@ -62,9 +63,14 @@ export interface MachineEntry {
   readonly data: Uint8Array;
   /** The decoded form, where the proposer kept it. */
   readonly envelope?: Envelope | undefined;
+  /** Whether somebody here waits for the result. Elsewhere, and when the log is replayed, its key-values are not built. */
+  readonly wanted: (envelope: Envelope) => boolean;
 }
 
-/** What became of one entry. A refusal is as much a part of the replicated state as a success. */
+/**
+ * What became of one entry. A refusal is as much a part of the replicated state as a success; an error with outcome
+ * "applied" is none, and told only where the result was wanted.
+ */
 export interface Applied {
   readonly index: LogIndex;
   readonly term: Term;
@@ -311,7 +317,8 @@ export class Machine {
     if (this.#slices === undefined) {
       const envelope = this.#envelope;
       if (envelope === undefined) return { kind: "members", members: this.#members.list() };
-      const started = startCommand(this.#context, envelope.command, this.#current!.term, this.#budget);
+      const { term, wanted } = this.#current!;
+      const started = startCommand(this.#context, envelope.command, term, wanted(envelope), this.#budget);
       if ("result" in started) return started.result;
       this.#slices = started.slices;
     }
@@ -326,7 +333,8 @@ export class Machine {
     hash.number(index);
     hash.number(term);
     hash.number(this.#store.compactRevision);
-    hash.word(outcome.ok ? 0 : 1);
+    // Too large to answer is no refusal: only the member that was to answer knows of it.
+    hash.word(outcome.ok || outcome.error.outcome === "applied" ? 0 : 1);
     this.#hashA = hash.a;
     this.#hashB = hash.b;
     this.#backend.write(
@@ -366,7 +374,7 @@ export class Machine {
     this.#counts.txns += 1;
     const lowest = Math.max(lowestRevision(request, at), store.compactRevision);
     const { leaseExists } = this.#context;
-    return read(store.pin(lowest), (budget) => runTxn(store, request, { kind: "read", at }, leaseExists, budget));
+    return read(store.pin(lowest), (budget) => runTxn(store, request, { kind: "read", at }, leaseExists, budget, UNBOUNDED));
   }
 
   /** etcd's hash of the records up to a revision; 0 = the current one. Throws `COMPACTED`, `FUTURE_REVISION` at once. */
@@ -389,7 +397,7 @@ export class Machine {
   }
 }
 
-/** What an entry may be answered with. Anything else that is thrown during apply stops the node. */
+/** What an entry may be answered with instead of a result. Anything else that is thrown during apply stops the node. */
 const REFUSALS: ReadonlySet<string> = new Set([
   "COMPACTED",
   "FUTURE_REVISION",
@@ -403,6 +411,7 @@ const REFUSALS: ReadonlySet<string> = new Set([
   "PEER_URL_EXISTS",
   "TOO_MANY_LEARNERS",
   "MEMBER_NOT_LEARNER",
+  "RESULT_TOO_LARGE",
 ]);
 
 /** What is committed and cannot be read stops the member: passing over it would be an opinion of its own. */

@@ -8,6 +8,7 @@ import { nodeWorld } from "../platform/node/world.ts";
 import type { Member } from "../protocol/key-value.ts";
 import type { Bootstrap, ServerOptions, StaticMember } from "../server/options.ts";
 import { Server } from "../server/server.ts";
+import { probeDataDir } from "../storage/data-dir.ts";
 import { WebSocketNetwork } from "../transport/node/websocket.ts";
 import { connect } from "./connect.ts";
 import { prometheusMetrics } from "./metrics.ts";
@@ -90,7 +91,7 @@ export class Node implements AsyncDisposable {
    */
   static async open(options: NodeOptions = {}): Promise<Node> {
     const { dir, name, peers, token, skipWaitForPeers, join, log = silent, signal, ...rest } = options;
-    signal?.throwIfAborted();
+    if (signal?.aborted === true) throw new StoreError("CANCELLED", { cause: signal.reason });
     const self = peers?.find((peer) => peer.name === (name ?? "default"));
     const listenPeerUrl = rest.listenPeerUrl ?? self?.peerUrl;
     const listenClientUrl = rest.listenClientUrl ?? self?.clientUrl;
@@ -113,8 +114,9 @@ export class Node implements AsyncDisposable {
     };
     let bootstrap: Bootstrap;
     if (join !== undefined) {
-      const started = (await world.disk.list("")).length > 0;
-      bootstrap = started ? { kind: "alone" } : await joinCluster({ ...options, listenPeerUrl });
+      // A directory in which a member lives says by itself who that is: the kind only counts for an empty one.
+      const lives = (await probeDataDir(world.disk)) === "present";
+      bootstrap = lives ? { kind: "alone" } : await joinCluster({ ...options, listenPeerUrl });
     } else if (peers !== undefined) {
       bootstrap = { kind: "static", token: token ?? "quorate-cluster", members: peers, skipWaitForPeers };
     } else {
@@ -176,9 +178,10 @@ export class Node implements AsyncDisposable {
 
   /** Hands leadership over, drains, flushes, closes. Safe to call twice. */
   async close(options: { readonly handOver?: boolean } = {}): Promise<void> {
+    // Calls under way get their answers while the server drains.
+    await this.#server.close(options);
     for (const client of this.#clients) await client.close();
     this.#clients.clear();
-    await this.#server.close(options);
     this.#metrics.close();
   }
 

@@ -15,6 +15,8 @@ const STEPS_PER_TURN = 2_048;
 
 export interface ApplierHost {
   decoded(index: LogIndex, term: Term): Envelope | undefined;
+  /** Somebody here waits for the result, wherever the entry was placed in the log. */
+  wanted(envelope: Envelope): boolean;
   /** One entry is through. For a configuration change `change` is what to activate, or undefined if it was vetoed. */
   onApplied(applied: Applied, entry: Entry, change: ConfChange | undefined): void;
   /** A turn ends; `index` is the last entry applied. */
@@ -73,7 +75,8 @@ export class Applier {
     this.#stopped = true;
     this.#queue = [];
     this.#head = 0;
-    this.#boundaryCallbacks = [];
+    // Who waits for a boundary looks whether it is stopped itself.
+    this.#atBoundaryNow();
   }
 
   #run(): void {
@@ -127,16 +130,17 @@ export class Applier {
   #begin(entry: Entry): void {
     this.#current = entry;
     const { index, term } = entry;
+    const wanted = (envelope: Envelope): boolean => this.#host.wanted(envelope);
     if (entry.kind === "confChange") {
       const change = decodeConfChange(entry.data);
       this.#currentChange = change;
-      this.#machine.begin({ index, term, data: change.context });
+      this.#machine.begin({ index, term, data: change.context, wanted });
       return;
     }
     this.#currentChange = undefined;
     const envelope = this.#host.decoded(index, term);
     this.#machine.begin(
-      envelope === undefined ? { index, term, data: entry.data } : { index, term, data: entry.data, envelope },
+      envelope === undefined ? { index, term, data: entry.data, wanted } : { index, term, data: entry.data, envelope, wanted },
     );
   }
 

@@ -49,6 +49,13 @@ export interface DriverHost {
   onFailure(error: unknown): void;
 }
 
+/** A member that was seen with data, and who waits for that to be durable. */
+interface Note {
+  readonly id: MemberId;
+  done(): void;
+  failed(error: unknown): void;
+}
+
 export class Driver {
   readonly #o: DriverOptions;
   readonly #host: DriverHost;
@@ -65,7 +72,7 @@ export class Driver {
   #stopped = false;
   #expiredAt = 0;
   #outbox: Proposal[] = [];
-  #notes: { readonly id: MemberId; done(): void; failed(error: unknown): void }[] = [];
+  #notes: Note[] = [];
   readonly #unreachable = new Set<MemberId>();
   /** Writes that took longer than an election timeout. */
   slowWrites = 0;
@@ -263,10 +270,11 @@ export class Driver {
   /** The disk lane: one write at a time. */
   async #persist(): Promise<void> {
     this.#writing = true;
+    let notes: readonly Note[] = [];
     try {
       while (!this.#stopped) {
         const batch = this.#o.raft.takePersist();
-        const notes = this.#notes;
+        notes = this.#notes;
         if (batch === undefined && notes.length === 0) break;
         this.#notes = [];
         if (batch !== undefined) this.#hardState = batch.hardState;
@@ -282,6 +290,7 @@ export class Driver {
         if (this.#stopped) return;
         this.#slowWriteReported = false;
         for (const note of notes) note.done();
+        notes = [];
         if (batch !== undefined) {
           if (batch.install !== undefined) this.#host.installed(batch.install);
           this.#o.raft.persisted(batch.seq);
@@ -293,6 +302,7 @@ export class Driver {
     } catch (error) {
       this.#host.onFailure(error);
     } finally {
+      for (const note of notes) note.failed(new StoreError("STOPPED"));
       this.#writing = false;
     }
   }

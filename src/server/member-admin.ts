@@ -50,9 +50,7 @@ export class MemberAdmin {
   async handle(request: AdminRequest, deadline: number): Promise<Result> {
     switch (request.kind) {
       case "memberAdd": {
-        if (request.peerUrls.length === 0 || !request.peerUrls.every((url) => PEER_URL.test(url))) {
-          throw new StoreError("MEMBER_BAD_URLS");
-        }
+        checkUrls(request.peerUrls);
         const members = this.#o.machine().members();
         const voters = members.filter((member) => !member.isLearner);
         const started = voters.filter((member) => member.name !== "").length;
@@ -97,6 +95,8 @@ export class MemberAdmin {
         return this.#change({ kind: "memberRemove", id: request.id }, [{ action: "remove", id: request.id }], deadline);
       }
       case "memberUpdate":
+        // etcd leaves this check to its client; a bad address here would part a member from its cluster.
+        checkUrls(request.peerUrls);
         return this.#change(
           { kind: "memberUpdate", id: request.id, peerUrls: request.peerUrls },
           [{ action: "updateNode", id: request.id }],
@@ -181,4 +181,9 @@ export class MemberAdmin {
     }
     return count;
   }
+}
+
+function checkUrls(urls: readonly string[]): void {
+  const good = (url: string): boolean => Number(PEER_URL.exec(url)?.[3] ?? Number.NaN) <= 65_535;
+  if (urls.length === 0 || !urls.every(good)) throw new StoreError("MEMBER_BAD_URLS");
 }

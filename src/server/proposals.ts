@@ -84,6 +84,11 @@ export class Proposals {
     return proposal?.placed?.term === term ? proposal.envelope : undefined;
   }
 
+  /** Somebody waits for this command of this member's: it may stand in any log. */
+  waits(ref: number): boolean {
+    return this.#byRef.has(ref);
+  }
+
   /** U3: certainly not executed. A passing reason parks it, so that a caller does not see an election. */
   dropped(ref: number, reason: DropReason): void {
     const proposal = this.#byRef.get(ref);

@@ -17,6 +17,8 @@ interface Round {
   readonly askedAt: number;
 }
 
+/** Reads that wait at once; one more is refused. */
+const WAITERS_MAX = 100_000;
 /** etcd asks again after as long (etcd-semantics section 13.2). */
 const RETRY_MS = 500;
 
@@ -26,6 +28,7 @@ export class Reads {
   /** Confirmed, waiting for apply; sorted only as far as needed: indexes of rounds never fall. */
   #confirmed: { readonly index: LogIndex; readonly waiters: Waiter[] }[] = [];
   #nextRef = 1;
+  #count = 0;
   /** Set when the last attempt was refused: wait for news (a leader, or the retry interval) before asking again. */
   #refusedAt: number | undefined;
 
@@ -34,14 +37,13 @@ export class Reads {
   }
 
   get count(): number {
-    let count = this.#queued.length;
-    for (const round of this.#rounds.values()) count += round.waiters.length;
-    for (const { waiters } of this.#confirmed) count += waiters.length;
-    return count;
+    return this.#count;
   }
 
-  /** Resolves when a read at this member's current revision is linearizable. */
+  /** Resolves when a read at this member's current revision is linearizable. Rejects with `TOO_MANY_REQUESTS` at once. */
   wait(deadline: number): Promise<void> {
+    if (this.#count >= WAITERS_MAX) return Promise.reject(new StoreError("TOO_MANY_REQUESTS"));
+    this.#count += 1;
     const waiter: Waiter = { ready: deferred<void>(), deadline };
     this.#queued.push(waiter);
     return waiter.ready.promise;
@@ -63,7 +65,7 @@ export class Reads {
     if (round === undefined) return;
     this.#rounds.delete(ref);
     if (index <= applied) {
-      for (const waiter of round.waiters) waiter.ready.resolve();
+      this.#serve(round.waiters);
     } else {
       this.#confirmed.push({ index, waiters: round.waiters });
     }
@@ -74,7 +76,7 @@ export class Reads {
     if (round === undefined) return;
     this.#rounds.delete(ref);
     this.#refusedAt = now;
-    this.#queued.push(...round.waiters);
+    this.#queued = this.#queued.concat(round.waiters);
   }
 
   /** The leader is another one now, or known again: ask at once. */
@@ -82,7 +84,7 @@ export class Reads {
     this.#refusedAt = undefined;
     for (const [ref, round] of this.#rounds) {
       this.#rounds.delete(ref);
-      this.#queued.push(...round.waiters);
+      this.#queued = this.#queued.concat(round.waiters);
     }
   }
 
@@ -91,7 +93,7 @@ export class Reads {
     const still = [];
     for (const entry of this.#confirmed) {
       if (entry.index > index) still.push(entry);
-      else for (const waiter of entry.waiters) waiter.ready.resolve();
+      else this.#serve(entry.waiters);
     }
     this.#confirmed = still;
   }
@@ -99,6 +101,7 @@ export class Reads {
   expire(now: number): void {
     const alive = (waiter: Waiter): boolean => {
       if (waiter.deadline > now) return true;
+      this.#count -= 1;
       waiter.ready.reject(new StoreError("TIMEOUT", { outcome: "rejected" }));
       return false;
     };
@@ -106,7 +109,7 @@ export class Reads {
     for (const [ref, round] of [...this.#rounds]) {
       const waiters = round.waiters.filter(alive);
       this.#rounds.delete(ref);
-      if (now - round.askedAt >= RETRY_MS) this.#queued.push(...waiters);
+      if (now - round.askedAt >= RETRY_MS) this.#queued = this.#queued.concat(waiters);
       else if (waiters.length > 0) this.#rounds.set(ref, { waiters, askedAt: round.askedAt });
     }
     this.#confirmed = this.#confirmed
@@ -115,12 +118,18 @@ export class Reads {
   }
 
   endAll(error: StoreError): void {
-    const all = [...this.#queued];
-    for (const round of this.#rounds.values()) all.push(...round.waiters);
-    for (const { waiters } of this.#confirmed) all.push(...waiters);
+    const all = [this.#queued];
+    for (const round of this.#rounds.values()) all.push(round.waiters);
+    for (const { waiters } of this.#confirmed) all.push(waiters);
     this.#queued = [];
     this.#rounds.clear();
     this.#confirmed = [];
-    for (const waiter of all) waiter.ready.reject(error);
+    this.#count = 0;
+    for (const waiters of all) for (const waiter of waiters) waiter.ready.reject(error);
+  }
+
+  #serve(waiters: readonly Waiter[]): void {
+    this.#count -= waiters.length;
+    for (const waiter of waiters) waiter.ready.resolve();
   }
 }

@@ -70,7 +70,7 @@ export class Router {
       case "range":
         checkRange(request);
         if (!request.serializable) await this.#linearizable(deadline);
-        return this.#answer(await this.#inSlices(this.#machine.startRange(request)));
+        return this.#answer(await this.#inSlices(this.#machine.startRange(request), deadline, options.signal));
       case "put":
         checkPut(request);
         return this.#write(request, deadline, options.signal);
@@ -81,7 +81,7 @@ export class Router {
         checkTxn(request, this.#o.maxTxnOps);
         if (!isReadOnlyTxn(request)) return this.#write(request, deadline, options.signal);
         if (!isSerializableTxn(request)) await this.#linearizable(deadline);
-        return this.#answer(await this.#inSlices(this.#machine.startTxnRead(request)));
+        return this.#answer(await this.#inSlices(this.#machine.startTxnRead(request), deadline, options.signal));
       case "compact": {
         checkCompact(request);
         const response = await this.#write(request, deadline, options.signal);
@@ -104,7 +104,9 @@ export class Router {
         return this.#answer({ kind: "leaseList", leases: this.#o.leases.list() });
       case "hashKv":
         checkHashKv(request);
-        return this.#answer(await this.#inSlices(this.#machine.startHashKv(request.revision ?? 0)));
+        return this.#answer(
+          await this.#inSlices(this.#machine.startHashKv(request.revision ?? 0), deadline, options.signal),
+        );
       case "status":
         return this.#answer(await this.#o.status());
       case "memberList":
@@ -177,11 +179,14 @@ export class Router {
     await waiting;
   }
 
-  async #inSlices<R>(steps: Steps<R>): Promise<R> {
+  /** Nobody waits for it any more: it ends between two slices. */
+  async #inSlices<R>(steps: Steps<R>, deadline: number, signal: AbortSignal | undefined): Promise<R> {
     try {
       for (;;) {
         const result = steps.step(READ_STEPS_PER_TURN);
         if (result !== undefined) return result;
+        if (signal?.aborted === true) throw new StoreError("CANCELLED", { cause: signal.reason });
+        if (this.#o.clock.now() >= deadline) throw new StoreError("TIMEOUT");
         await new Promise<void>((resolve) => this.#o.clock.defer(resolve));
       }
     } finally {

@@ -257,8 +257,11 @@ export class Server {
       },
     );
     this.#raft = raft;
+    const isMine = (envelope: Envelope | undefined): envelope is Envelope =>
+      envelope?.proposer === this.id && envelope.incarnation === dir.identity.incarnation;
     this.#applier = new Applier(machine, clock, {
       decoded: (index, at) => this.#proposals.decoded(index, at),
+      wanted: (envelope) => isMine(envelope) && this.#proposals.waits(envelope.ref),
       onApplied: (done, entry, change) => {
         if (entry.kind === "confChange") {
           this.#conf = raft.applyConfChange(entry.index, change);
@@ -266,8 +269,7 @@ export class Server {
           this.#membersChanged();
         }
         const { envelope } = done;
-        const mine = envelope?.proposer === this.id && envelope.incarnation === dir.identity.incarnation;
-        this.#proposals.applied(done, mine);
+        this.#proposals.applied(done, isMine(envelope));
         this.#watches.published();
         if (entry.term > this.#lastAppliedTerm) {
           this.#lastAppliedTerm = entry.term;
@@ -397,7 +399,12 @@ export class Server {
           return;
         }
         this.#incoming = { state, machine: incoming };
-        raft.step(from, message);
+        try {
+          raft.step(from, message);
+        } catch (error) {
+          this.#fail(error);
+          return;
+        }
         const { installing } = raft;
         if (
           installing === undefined ||
@@ -680,6 +687,7 @@ export class Server {
     await this.#mesh?.close();
     await this.#dir.close().catch((error) => this.#world.log.warn({ error: String(error) }, "close failed"));
     if (this.#state !== this.#dir.state) await this.#state.close().catch(() => {});
+    await this.#incoming?.state.close().catch(() => {});
     this.#phase = "ended";
     this.#end(undefined);
   }
@@ -738,7 +746,14 @@ export class Server {
     this.#halt();
     this.#proposals.endAll(error.code, error);
     this.#reads.endAll(new StoreError("STOPPED", { cause: error }));
-    const ends = [this.#listener?.close(), this.#mesh?.close(), this.#dir.close()];
+    // After a snapshot the live state is not the one that the directory was opened with.
+    const states = [this.#state, this.#incoming?.state].filter((state) => state !== this.#dir.state);
+    const ends = [
+      this.#listener?.close(),
+      this.#mesh?.close(),
+      this.#dir.close(),
+      ...states.map((state) => state?.close()),
+    ];
     void Promise.allSettled(ends).then(() => this.#end(error));
   }
 

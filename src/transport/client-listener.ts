@@ -95,7 +95,7 @@ export class ClientListener {
       maxCalls: options.maxCalls ?? 16_384,
       maxCallBytes: options.maxCallBytes ?? 64 << 20,
       refuseBacklogBytes: options.refuseBacklogBytes ?? 16 << 20,
-      maxBacklogBytes: options.maxBacklogBytes ?? 64 << 20,
+      maxBacklogBytes: options.maxBacklogBytes ?? 256 << 20,
       handshakeBeats: Math.ceil((options.handshakeMs ?? 5_000) / BEAT_MS),
       idleBeats: Math.ceil((options.idleMs ?? 30_000) / BEAT_MS),
     };
@@ -385,6 +385,11 @@ class Session {
       return;
     }
     this.#calls.delete(call);
+    // A read can be asked again; what a write did must be told.
+    if (response.result.kind === "range" && this.#backlog > this.#limits.refuseBacklogBytes) {
+      this.#answer(FROM_SERVER.error, call, encodeError(new StoreError("TOO_MANY_REQUESTS")));
+      return;
+    }
     this.#answer(FROM_SERVER.answer, call, bytes);
   }
 

@@ -142,7 +142,8 @@ describe("revoke", () => {
     const member = full();
     const { revision } = member.machine;
     const index = logIndex(member.machine.applied.index + 1);
-    member.machine.begin({ index, term: term(3), data: encodeEnvelope(envelopeOf(revoke(ONE, 2), 1)) });
+    const data = encodeEnvelope(envelopeOf(revoke(ONE, 2), 1));
+    member.machine.begin({ index, term: term(3), data, wanted: () => true });
     const applied = member.machine.step(1_000);
     expect(applied?.outcome).toMatchObject({ ok: false, error: { code: "LEADER_CHANGED", outcome: "rejected" } });
     expect([member.machine.revision, keysOf(member, ONE).length]).toEqual([revision, 5]);

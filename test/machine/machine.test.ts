@@ -7,11 +7,12 @@ import { describe, expect, test } from "vitest";
 import { InvariantError } from "../../src/base/assert.ts";
 import { leaseId, logIndex, memberId, term } from "../../src/base/ids.ts";
 import { prng, type RandomSource, randomInt } from "../../src/base/prng.ts";
+import type { ApplyResult } from "../../src/machine/apply.ts";
 import type { Command } from "../../src/machine/command.ts";
 import { encodeEnvelope } from "../../src/machine/envelope-codec.ts";
 import { type Applied, seedMembers } from "../../src/machine/machine.ts";
 import { encodeMeta, META_KEY, revisionKey } from "../../src/machine/records.ts";
-import type { DeleteRangeRequest, PutRequest, RangeRequest, Request } from "../../src/protocol/requests.ts";
+import type { DeleteRangeRequest, PutRequest, RangeRequest, Request, TxnRequest } from "../../src/protocol/requests.ts";
 import { program } from "../support/requests.ts";
 import { testSeed } from "../support/seed.ts";
 import {
@@ -42,6 +43,22 @@ const everything = (revision = 0): RangeRequest => ({
 });
 
 const shown = ({ outcome }: Applied): object => (outcome.ok ? show(outcome.result) : { error: outcome.error.code });
+
+/** Key-values that an answer holds. */
+function kvsIn(result: ApplyResult): number {
+  switch (result.kind) {
+    case "put":
+      return result.prevKv === undefined ? 0 : 1;
+    case "range":
+      return result.kvs.length;
+    case "deleteRange":
+      return result.prevKvs.length;
+    case "txn":
+      return result.results.reduce((sum, one) => sum + kvsIn(one), 0);
+    default:
+      return 0;
+  }
+}
 
 function writes(request: Request): request is Extract<Request, { kind: "put" | "deleteRange" | "txn" | "compact" }> {
   return ["put", "deleteRange", "txn", "compact"].includes(request.kind);
@@ -180,6 +197,7 @@ describe("one log, one state", () => {
               index: logIndex(at + 1),
               term: term(1),
               data: encodeEnvelope(envelopeOf(commands[i]!, at + 1)),
+              wanted: () => true,
             });
             if (random() < 0.7) member.machine.step(1);
             member = new Member(flushed.state.copy(), flushed.index);
@@ -232,7 +250,8 @@ describe("one log, one state", () => {
         const { machine } = new Member();
         commands.forEach((command, i) => {
           const envelope = envelopeOf(command, i + 1);
-          machine.begin({ index: logIndex(i + 1), term: term(1), data: encodeEnvelope(envelope), envelope });
+          const data = encodeEnvelope(envelope);
+          machine.begin({ index: logIndex(i + 1), term: term(1), data, envelope, wanted: () => true });
           const applied = machine.step(1_000_000)!;
           expect(applied.envelope).toBe(envelope);
           expect(shown(applied)).toEqual(answers[i]);
@@ -272,7 +291,7 @@ describe("the state hash tells", () => {
     const of = (...terms: number[]): string => {
       const { machine } = new Member();
       terms.forEach((one, i) => {
-        machine.begin({ index: logIndex(i + 1), term: term(one), data: new Uint8Array() });
+        machine.begin({ index: logIndex(i + 1), term: term(one), data: new Uint8Array(), wanted: () => true });
         expect(machine.step(1)).toMatchObject({ envelope: undefined, outcome: { ok: true } });
       });
       return machine.stateHash;
@@ -368,18 +387,112 @@ describe("a read under way", () => {
   });
 });
 
+describe("results", () => {
+  const range = (key: string, end: string, revision = 0): RangeRequest => ({ ...everything(revision), key: bytes(key), rangeEnd: bytes(end) });
+  const txn = (...success: TxnRequest["success"]): TxnRequest => ({ kind: "txn", compare: [], success, failure: [] });
+
+  test(`are built only where they are wanted; the state is the same (seed ${seed})`, () => {
+    fc.assert(
+      fc.property(log, (commands) => {
+        const { answers, hashes, states } = reference(commands);
+        const member = new Member();
+        commands.forEach((command, i) => {
+          const { outcome } = member.apply(command, 3, undefined, false);
+          const answer = answers[i]!;
+          if (outcome.ok) expect(answer).toMatchObject({ kind: outcome.result.kind });
+          else expect(answer).toEqual({ error: outcome.error.code });
+          if (outcome.ok) expect(kvsIn(outcome.result)).toBe(0);
+          expect(member.machine.stateHash).toBe(hashes[i + 1]);
+        });
+        expect([...member.state.records].sort()).toEqual([...states[commands.length]!.records].sort());
+      }),
+      { seed, numRuns: 120 },
+    );
+  });
+
+  test("nobody wants: not one record is read, in one slice, however much the ranges span", () => {
+    const member = new Member();
+    for (let i = 0; i < 2_000; i++) member.apply(put(`k${i}`, "v"));
+    const ranges = Array.from({ length: 120 }, () => range("k", "l"));
+    const command = txn(
+      { ...put("a"), prevKv: true },
+      { ...put("k1"), prevKv: true },
+      ...ranges,
+      { kind: "txn", compare: [], success: [range("k", "l")], failure: [] },
+      { ...del("k5", "k6"), prevKv: true },
+    );
+    let reads = 0;
+    const read = member.state.read.bind(member.state);
+    member.state.read = (key) => {
+      reads += 1;
+      return read(key);
+    };
+    let slices = 1;
+    const { outcome } = member.apply(command, 1_000, () => (slices += 1), false);
+    if (!outcome.ok || outcome.result.kind !== "txn") throw new Error("refused");
+    expect(kvsIn(outcome.result)).toBe(0);
+    expect(outcome.result.results).toHaveLength(124);
+    expect(outcome.result.results[2]).toEqual({ kind: "range", revision: 2_002, kvs: [], more: false, count: 0 });
+    // Of k5, k50 to k59, k500 to k599 and k5000 on, 111 are there.
+    expect(outcome.result.results[123]).toMatchObject({ deleted: 111, prevKvs: [] });
+    expect([reads, slices]).toEqual([0, 1]);
+  });
+
+  test("ranges at bad revisions are refused alike where nobody wants them", () => {
+    for (const wanted of [true, false]) {
+      const member = new Member();
+      for (let i = 0; i < 4; i++) member.apply(put("k"));
+      member.apply({ kind: "compact", revision: 4 });
+      const refused = (revision: number): unknown => {
+        const { outcome } = member.apply(txn(put("a"), range("k", "l", revision)), 1_000, undefined, wanted);
+        return outcome.ok ? "ok" : outcome.error.code;
+      };
+      expect([refused(3), refused(4), refused(99)]).toEqual(["COMPACTED", "ok", "FUTURE_REVISION"]);
+      expect(member.machine.revision).toBe(6);
+    }
+  });
+
+  test.each([
+    ["ranges", () => [...Array.from({ length: 9 }, () => range("k", "l")), put("z")]],
+    ["keys without values", () => [...Array.from({ length: 127 }, () => ({ ...range("s", "t"), keysOnly: true })), put("z")]],
+    [
+      "what was deleted",
+      () => [...Array.from({ length: 7 }, () => range("k", "l")), { ...del("k", "l"), prevKv: true }, range("s", "t"), put("z")],
+    ],
+  ] satisfies [string, () => TxnRequest["success"]][])("too large with %s: applied, as everywhere, and not answered", (_name, ops) => {
+    const filled = (): Member => {
+      const member = new Member();
+      for (let i = 0; i < 64; i++) member.apply(put(`k${i}`, "v".repeat(66_000)));
+      for (let i = 0; i < 1_000; i++) member.apply(put(`s${i}`));
+      return member;
+    };
+    const asked = filled();
+    const others = filled();
+    const command = txn(...ops());
+    const { outcome } = asked.apply(command);
+    expect(others.apply(command, 1_000, undefined, false).outcome).toMatchObject({ ok: true });
+    expect(outcome).toMatchObject({ ok: false, error: { code: "RESULT_TOO_LARGE", outcome: "applied" } });
+    expect(asked.ask(range("z", "zz"))).toMatchObject({ count: 1 });
+    expect([asked.machine.revision, asked.machine.stateHash]).toEqual([others.machine.revision, others.machine.stateHash]);
+    expect(asked.machine.metrics).toMatchObject({ txns: 1, puts: others.machine.metrics.puts });
+    expect([...asked.state.records].sort()).toEqual([...others.state.records].sort());
+    // The next one has the whole room again.
+    expect(asked.apply(txn(put("y"), range("s", "t"))).outcome).toMatchObject({ ok: true });
+  });
+});
+
 describe("what must not happen", () => {
   test("entries out of order are a broken invariant", () => {
     const { machine } = new Member();
     const data = new Uint8Array();
     expect(() => machine.step(1)).toThrow(InvariantError);
-    machine.begin({ index: logIndex(1), term: term(1), data });
-    expect(() => machine.begin({ index: logIndex(2), term: term(1), data })).toThrow(InvariantError);
+    machine.begin({ index: logIndex(1), term: term(1), data, wanted: () => true });
+    expect(() => machine.begin({ index: logIndex(2), term: term(1), data, wanted: () => true })).toThrow(InvariantError);
     machine.step(1);
-    expect(() => machine.begin({ index: logIndex(1), term: term(1), data })).toThrow(InvariantError);
+    expect(() => machine.begin({ index: logIndex(1), term: term(1), data, wanted: () => true })).toThrow(InvariantError);
     // One left out.
-    expect(() => machine.begin({ index: logIndex(3), term: term(1), data })).toThrow(InvariantError);
-    machine.begin({ index: logIndex(2), term: term(1), data });
+    expect(() => machine.begin({ index: logIndex(3), term: term(1), data, wanted: () => true })).toThrow(InvariantError);
+    machine.begin({ index: logIndex(2), term: term(1), data, wanted: () => true });
     expect(machine.step(1)?.index).toBe(2);
   });
 
@@ -390,7 +503,7 @@ describe("what must not happen", () => {
     const begin =
       (data: Uint8Array): (() => void) =>
       () =>
-        member.machine.begin({ index: logIndex(2), term: term(1), data });
+        member.machine.begin({ index: logIndex(2), term: term(1), data, wanted: () => true });
     expect(begin(bytes("\x01\x05"))).toThrow(expect.objectContaining({ name: "StoreError", code: "INTERNAL" }));
     expect(begin(bytes("\x09 from the future"))).toThrow(
       expect.objectContaining({ name: "StoreError", code: "FORMAT_TOO_NEW" }),

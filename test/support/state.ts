@@ -85,10 +85,11 @@ export class Member {
     this.machine = openMachine(state, applied);
   }
 
-  /** Applies the next entry as a follower does: from its bytes. `between` runs after each unfinished slice. */
-  apply(command: Command, slice: Slice = 1_000, between: () => void = () => {}): Applied {
+  /** Applies the next entry from its bytes. `between` runs after each unfinished slice; `wanted` = somebody waits. */
+  apply(command: Command, slice: Slice = 1_000, between: () => void = () => {}, wanted: boolean = true): Applied {
     const index = logIndex(this.machine.applied.index + 1);
-    this.machine.begin({ index, term: term(1), data: encodeEnvelope(envelopeOf(command, index)) });
+    const data = encodeEnvelope(envelopeOf(command, index));
+    this.machine.begin({ index, term: term(1), data, wanted: () => wanted });
     for (;;) {
       const applied = this.machine.step(stepsOf(slice));
       if (applied !== undefined) return applied;

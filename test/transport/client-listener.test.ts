@@ -307,15 +307,20 @@ describe("bounds", () => {
     expect(other.closed).toBeUndefined();
   });
 
-  test("answers that were promised before the backlog grew end the connection at the bound", async () => {
+  test("reads promised before the backlog grew are refused, what a write did is told, and the bound ends the connection", async () => {
     const kvs = [{ ...KV, value: new Uint8Array(10_000) }];
-    const large = answer({ kind: "range", revision: revision(5), kvs, more: false, count: 1 });
+    const read = answer({ kind: "range", revision: revision(5), kvs, more: false, count: 1 });
+    const written = answer({ kind: "put", revision: revision(6), prevKv: kvs[0] });
     const rig = await Rig.open({ refuseBacklogBytes: 50_000, maxBacklogBytes: 100_000 });
     const raw = await greeted(rig);
     raw.send(...Array.from({ length: 50 }, (_, i) => call(i)));
     await rig.until(() => rig.held.length === 50);
     rig.world.network.cut("server", "client");
-    for (const { resolve } of rig.held) resolve(large);
+    for (const { resolve } of rig.held.splice(0, 30)) resolve(read);
+    await rig.quiet();
+    expect(rig.listener.connections).toBe(1);
+    expect(rig.sentByServer.reduce((sum, frame) => sum + frame.length, 0)).toBeLessThan(70_000);
+    for (const { resolve } of rig.held) resolve(written);
     await rig.until(() => rig.listener.connections === 0);
     expect(rig.sentByServer.reduce((sum, frame) => sum + frame.length, 0)).toBeLessThan(130_000);
   });
