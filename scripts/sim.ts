@@ -10,8 +10,11 @@ import { parseArgs } from "node:util";
 import { type SimReport, simulate } from "../src/testing/index.ts";
 
 const USAGE =
-  "usage: npm run sim -- [--seed N | --seconds S] [--nodes 3] [--virtual SECONDS] [--json]\n" +
+  "usage: npm run sim -- [--seed N | --seconds S] [--nodes 3] [--virtual SECONDS]\n" +
+  "         [--workload kv|leases|watches] [--json]\n" +
   "example: npm run sim -- --seconds 60";
+
+const WORKLOADS = ["kv", "leases", "watches"] as const;
 
 function number(text: string | undefined, name: string): number | undefined {
   if (text === undefined) return undefined;
@@ -35,6 +38,7 @@ async function main(): Promise<number> {
       seconds: { type: "string" },
       nodes: { type: "string" },
       virtual: { type: "string" },
+      workload: { type: "string" },
       json: { type: "boolean", default: false },
       help: { type: "boolean", default: false },
     },
@@ -47,6 +51,8 @@ async function main(): Promise<number> {
   const seconds = number(values.seconds, "seconds") ?? 30;
   const nodes = number(values.nodes, "nodes");
   const virtual = number(values.virtual, "virtual");
+  const workload = WORKLOADS.find((each) => each === values.workload);
+  if (workload !== values.workload) throw new Error(`--workload is one of ${WORKLOADS.join(", ")}`);
   const end = performance.now() + seconds * 1_000;
   let seed = given ?? trueRandomInt(0x1_0000_0000);
   const totals = { runs: 0, virtualHours: 0, events: 0, operations: 0, faults: {} as Record<string, number> };
@@ -56,6 +62,7 @@ async function main(): Promise<number> {
       seed,
       ...(nodes === undefined ? {} : { nodes }),
       ...(virtual === undefined ? {} : { seconds: virtual }),
+      ...(workload === undefined ? {} : { workload }),
     });
     save(report);
     totals.runs += 1;
@@ -67,7 +74,7 @@ async function main(): Promise<number> {
       for (const [promise, verdict] of Object.entries(report.verdicts)) {
         if (verdict.verdict !== "ok") console.error(`${promise}: ${verdict.verdict}: ${verdict.message}`);
       }
-      const more = `${nodes === undefined ? "" : ` --nodes ${nodes}`}${virtual === undefined ? "" : ` --virtual ${virtual}`}`;
+      const more = `${workload === undefined ? "" : ` --workload ${workload}`}${nodes === undefined ? "" : ` --nodes ${nodes}`}${virtual === undefined ? "" : ` --virtual ${virtual}`}`;
       console.error(`npm run sim -- --seed ${seed}${more}`);
       if (values.json) console.log(JSON.stringify({ ok: false, seed, verdicts: report.verdicts, ...totals }));
       return 1;

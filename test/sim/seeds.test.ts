@@ -20,7 +20,8 @@ async function holds(options: SimOptions): Promise<SimReport> {
   const report = await simulate(options);
   const broken = Object.entries(report.verdicts).filter(([, { verdict }]) => verdict !== "ok");
   const virtual = options.seconds === undefined ? "" : ` --virtual ${options.seconds}`;
-  expect(broken, `replay: npm run sim -- --seed ${options.seed}${virtual}`).toEqual([]);
+  const workload = options.workload === undefined ? "" : ` --workload ${options.workload}`;
+  expect(broken, `replay: npm run sim -- --seed ${options.seed}${virtual}${workload}`).toEqual([]);
   expect(report.operations.ok).toBeGreaterThan(20);
   return report;
 }
