@@ -187,6 +187,9 @@ test("a directory is refused while in use, and for another cluster", async () =>
   ]);
   expect(inUse).toMatchObject({ code: 1, stdout: "", stderr: expect.stringMatching(/^Error: .*in use.*\n$/) });
   expect(isAlive(ready.members[0]!.pid)).toBe(true);
+  const second = await quorate(["cluster", "--base-port", "0", "--nodes", "1", "--dir", dir]);
+  expect(second).toMatchObject({ code: 1, stdout: "", stderr: expect.stringMatching(/^Error: .*in use.*\n$/) });
+  expect(readFileSync(config, "utf8")).toBe(before);
 
   launcher.kill("SIGTERM");
   await launcher.ended;

@@ -139,6 +139,18 @@ describe("a bad request", () => {
       () => client.members.add(["nowhere"]),
     ],
     [
+      "a member that would move to a bad address",
+      "MEMBER_BAD_URLS",
+      "etcdserver: given member URLs are invalid",
+      () => client.members.update(node.id, ["ws://127.0.0.1:99999"]),
+    ],
+    [
+      "half a character",
+      "INVALID_REQUEST",
+      "quorate: the request is malformed: the key is not well-formed text",
+      () => client.put("\ud800", "v"),
+    ],
+    [
       "removal of an unknown member",
       "MEMBER_NOT_FOUND",
       "etcdserver: member not found",

@@ -1,4 +1,4 @@
-import { mkdtemp, rm } from "node:fs/promises";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, describe, expect, test } from "vitest";
@@ -64,6 +64,33 @@ describe("Node.open", () => {
     const error = await rejection(Node.open({ dir }));
     expect(error.code).toBe("DATA_DIR_IN_USE");
     await first.client().put("still", "here");
+  });
+
+  test("close answers the calls that are under way", async () => {
+    const node = await open({ dir: await scratch() });
+    const client = node.client();
+    const puts = Array.from({ length: 200 }, (_, i) => client.put(`k${i}`, "v"));
+    // Handed over: the client's calls begin with the next turn.
+    await new Promise((resolve) => setImmediate(resolve));
+    await node.close();
+    expect((await Promise.allSettled(puts)).map(({ status }) => status)).toEqual(puts.map(() => "fulfilled"));
+  });
+
+  test("joining never founds a cluster, whatever lies in the directory", async () => {
+    const dir = await scratch();
+    await writeFile(join(dir, "notes.txt"), "mine");
+    const error = await rejection(
+      Node.open({
+        dir,
+        listenPeerUrl: "ws://127.0.0.1:0",
+        join: { endpoints: [`127.0.0.1:${await freePort()}`] },
+      }),
+    );
+    expect(error.code).toBe("UNAVAILABLE");
+  });
+
+  test("a signal that is aborted already is a named error", async () => {
+    expect((await rejection(Node.open({ signal: AbortSignal.abort() }))).code).toBe("CANCELLED");
   });
 
   test("a port in use is refused by name", async () => {
