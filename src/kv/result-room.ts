@@ -2,8 +2,9 @@
  * How much of a result is built. A log entry of a few kilobytes can ask for gigabytes (127 ranges over everything), and
  * every member applies it: so a result is built only where somebody waits for it, and only up to a bound.
  */
-import { weightOf } from "./history.ts";
+
 import type { KeyValue } from "../protocol/key-value.ts";
+import { weightOf } from "./history.ts";
 
 export class ResultRoom {
   #left: number;

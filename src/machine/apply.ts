@@ -100,7 +100,12 @@ function applyPut({ store, leaseExists, counts }: ApplyContext, put: PutRequest,
   return { kind: "put", revision: store.revision, prevKv };
 }
 
-function* applyDeleteRange(context: ApplyContext, request: DeleteRangeRequest, budget: Budget, room: ResultRoom): Slices<ApplyResult> {
+function* applyDeleteRange(
+  context: ApplyContext,
+  request: DeleteRangeRequest,
+  budget: Budget,
+  room: ResultRoom,
+): Slices<ApplyResult> {
   const { store, counts } = context;
   store.beginWrite();
   const result = yield* runDeleteRange(store, request, budget, room);

@@ -374,7 +374,9 @@ export class Machine {
     this.#counts.txns += 1;
     const lowest = Math.max(lowestRevision(request, at), store.compactRevision);
     const { leaseExists } = this.#context;
-    return read(store.pin(lowest), (budget) => runTxn(store, request, { kind: "read", at }, leaseExists, budget, UNBOUNDED));
+    return read(store.pin(lowest), (budget) =>
+      runTxn(store, request, { kind: "read", at }, leaseExists, budget, UNBOUNDED),
+    );
   }
 
   /** etcd's hash of the records up to a revision; 0 = the current one. Throws `COMPACTED`, `FUTURE_REVISION` at once. */

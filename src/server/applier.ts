@@ -140,7 +140,9 @@ export class Applier {
     this.#currentChange = undefined;
     const envelope = this.#host.decoded(index, term);
     this.#machine.begin(
-      envelope === undefined ? { index, term, data: entry.data, wanted } : { index, term, data: entry.data, envelope, wanted },
+      envelope === undefined
+        ? { index, term, data: entry.data, wanted }
+        : { index, term, data: entry.data, envelope, wanted },
     );
   }
 

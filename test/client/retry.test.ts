@@ -1,5 +1,6 @@
 import { describe, expect, test } from "vitest";
-import { pauseMs } from "../../src/client/retry.ts";
+import { StoreError } from "../../src/base/errors.ts";
+import { mayRetry, pauseMs } from "../../src/client/retry.ts";
 
 describe("pauseMs", () => {
   test("another member is asked at once, and after each round over all of them there is a growing pause", () => {
@@ -18,4 +19,10 @@ describe("pauseMs", () => {
     expect(pauseMs(1, 0, 0)).toBe(12.5);
     expect(pauseMs(2, 0, 0)).toBe(25);
   });
+});
+
+test("a transaction that was applied is not sent again, though its result was too large", () => {
+  const error = new StoreError("RESULT_TOO_LARGE", { outcome: "applied" });
+  const write = { kind: "put", key: new Uint8Array([1]), value: new Uint8Array() } as const;
+  expect(mayRetry({ kind: "txn", compare: [], success: [write], failure: [] }, error, 1, 3)).toBe(false);
 });

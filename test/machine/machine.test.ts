@@ -388,7 +388,11 @@ describe("a read under way", () => {
 });
 
 describe("results", () => {
-  const range = (key: string, end: string, revision = 0): RangeRequest => ({ ...everything(revision), key: bytes(key), rangeEnd: bytes(end) });
+  const range = (key: string, end: string, revision = 0): RangeRequest => ({
+    ...everything(revision),
+    key: bytes(key),
+    rangeEnd: bytes(end),
+  });
   const txn = (...success: TxnRequest["success"]): TxnRequest => ({ kind: "txn", compare: [], success, failure: [] });
 
   test(`are built only where they are wanted; the state is the same (seed ${seed})`, () => {
@@ -454,31 +458,44 @@ describe("results", () => {
 
   test.each([
     ["ranges", () => [...Array.from({ length: 9 }, () => range("k", "l")), put("z")]],
-    ["keys without values", () => [...Array.from({ length: 127 }, () => ({ ...range("s", "t"), keysOnly: true })), put("z")]],
+    [
+      "keys without values",
+      () => [...Array.from({ length: 127 }, () => ({ ...range("s", "t"), keysOnly: true })), put("z")],
+    ],
     [
       "what was deleted",
-      () => [...Array.from({ length: 7 }, () => range("k", "l")), { ...del("k", "l"), prevKv: true }, range("s", "t"), put("z")],
+      () => [
+        ...Array.from({ length: 7 }, () => range("k", "l")),
+        { ...del("k", "l"), prevKv: true },
+        range("s", "t"),
+        put("z"),
+      ],
     ],
-  ] satisfies [string, () => TxnRequest["success"]][])("too large with %s: applied, as everywhere, and not answered", (_name, ops) => {
-    const filled = (): Member => {
-      const member = new Member();
-      for (let i = 0; i < 64; i++) member.apply(put(`k${i}`, "v".repeat(66_000)));
-      for (let i = 0; i < 1_000; i++) member.apply(put(`s${i}`));
-      return member;
-    };
-    const asked = filled();
-    const others = filled();
-    const command = txn(...ops());
-    const { outcome } = asked.apply(command);
-    expect(others.apply(command, 1_000, undefined, false).outcome).toMatchObject({ ok: true });
-    expect(outcome).toMatchObject({ ok: false, error: { code: "RESULT_TOO_LARGE", outcome: "applied" } });
-    expect(asked.ask(range("z", "zz"))).toMatchObject({ count: 1 });
-    expect([asked.machine.revision, asked.machine.stateHash]).toEqual([others.machine.revision, others.machine.stateHash]);
-    expect(asked.machine.metrics).toMatchObject({ txns: 1, puts: others.machine.metrics.puts });
-    expect([...asked.state.records].sort()).toEqual([...others.state.records].sort());
-    // The next one has the whole room again.
-    expect(asked.apply(txn(put("y"), range("s", "t"))).outcome).toMatchObject({ ok: true });
-  });
+  ] satisfies [string, () => TxnRequest["success"]][])(
+    "too large with %s: applied, as everywhere, and not answered",
+    (_name, ops) => {
+      const filled = (): Member => {
+        const member = new Member();
+        for (let i = 0; i < 64; i++) member.apply(put(`k${i}`, "v".repeat(66_000)));
+        for (let i = 0; i < 1_000; i++) member.apply(put(`s${i}`));
+        return member;
+      };
+      const asked = filled();
+      const others = filled();
+      const command = txn(...ops());
+      const { outcome } = asked.apply(command);
+      expect(others.apply(command, 1_000, undefined, false).outcome).toMatchObject({ ok: true });
+      expect(outcome).toMatchObject({ ok: false, error: { code: "RESULT_TOO_LARGE", outcome: "applied" } });
+      expect(asked.ask(range("z", "zz"))).toMatchObject({ count: 1 });
+      expect([asked.machine.revision, asked.machine.stateHash]).toEqual([
+        others.machine.revision,
+        others.machine.stateHash,
+      ]);
+      expect(asked.machine.metrics).toMatchObject({ txns: 1, puts: others.machine.metrics.puts });
+      // The next one has the whole room again.
+      expect(asked.apply(txn(put("y"), range("s", "t"))).outcome).toMatchObject({ ok: true });
+    },
+  );
 });
 
 describe("what must not happen", () => {
@@ -487,11 +504,17 @@ describe("what must not happen", () => {
     const data = new Uint8Array();
     expect(() => machine.step(1)).toThrow(InvariantError);
     machine.begin({ index: logIndex(1), term: term(1), data, wanted: () => true });
-    expect(() => machine.begin({ index: logIndex(2), term: term(1), data, wanted: () => true })).toThrow(InvariantError);
+    expect(() => machine.begin({ index: logIndex(2), term: term(1), data, wanted: () => true })).toThrow(
+      InvariantError,
+    );
     machine.step(1);
-    expect(() => machine.begin({ index: logIndex(1), term: term(1), data, wanted: () => true })).toThrow(InvariantError);
+    expect(() => machine.begin({ index: logIndex(1), term: term(1), data, wanted: () => true })).toThrow(
+      InvariantError,
+    );
     // One left out.
-    expect(() => machine.begin({ index: logIndex(3), term: term(1), data, wanted: () => true })).toThrow(InvariantError);
+    expect(() => machine.begin({ index: logIndex(3), term: term(1), data, wanted: () => true })).toThrow(
+      InvariantError,
+    );
     machine.begin({ index: logIndex(2), term: term(1), data, wanted: () => true });
     expect(machine.step(1)?.index).toBe(2);
   });
