@@ -17,6 +17,7 @@ import {
   term,
 } from "../base/ids.ts";
 import { VERSION } from "../base/version.ts";
+import type { Envelope } from "../machine/command.ts";
 import { type Machine, MachineLoader, seedMembers } from "../machine/machine.ts";
 import { KEY_SPACE } from "../machine/state-store.ts";
 import type { Timer } from "../platform/clock.ts";
