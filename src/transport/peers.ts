@@ -56,9 +56,15 @@ export interface PeerMeshOptions {
 const BULK_BYTES_MAX = 1 << 20;
 /** The same for all that waits, when a control message is added: heartbeats still pass where bulk must wait. */
 const CONTROL_BYTES_MAX = 4 << 20;
-/** Reconnection: from this, doubled each time, to this. Fail-over has to stay fast, so the longest is short. */
+/**
+ * Reconnection: from this, doubled each time, to this. Short, because two members that have not found each other again
+ * yet cannot elect a leader when the third one falls. Who refused will refuse again: that is asked at more ease.
+ */
 const RETRY_LEAST_MS = 50;
-const RETRY_MOST_MS = 1_000;
+const RETRY_MOST_MS = 250;
+const REFUSED_MOST_MS = 1_000;
+/** No answer, or a lost connection. */
+const PASSING: ReadonlySet<string> = new Set(["UNAVAILABLE", "CONNECTION_LOST", "TIMEOUT"]);
 /** A connection that lived as long was a good one: the next attempt begins at the least again. */
 const LIVED_MS = 2_000;
 /** When the peer that should dial has not for as long, this one does: the other may not know where this one listens. */
@@ -110,6 +116,8 @@ interface Known {
   dialling: boolean;
   timer: Timer | undefined;
   failures: number;
+  /** The last attempt ended with a refusal by name. */
+  refused: boolean;
   lastFailure: string;
 }
 
@@ -178,6 +186,7 @@ export class PeerMesh {
           dialling: false,
           timer: undefined,
           failures: 0,
+          refused: false,
           lastFailure: "",
         };
         this.#peers.set(id, peer);
@@ -288,7 +297,7 @@ export class PeerMesh {
   #planNext(peer: Known): void {
     if (this.#closed !== undefined || this.#peers.get(peer.id) !== peer) return;
     const { random, self } = this.#o;
-    const most = Math.min(RETRY_MOST_MS, RETRY_LEAST_MS * 2 ** peer.failures);
+    const most = Math.min(peer.refused ? REFUSED_MOST_MS : RETRY_MOST_MS, RETRY_LEAST_MS * 2 ** peer.failures);
     const wait = self.id < peer.id ? most : OVERDUE_MS;
     // Between a half and the whole of it, so that members that lost each other at once do not come back at once.
     this.#plan(peer, wait * (0.5 + random.next() / 2));
@@ -312,6 +321,7 @@ export class PeerMesh {
       (error) => {
         peer.dialling = false;
         peer.failures += 1;
+        peer.refused = !PASSING.has(error.code);
         peer.nextUrl = peer.urls.length === 0 ? 0 : (peer.nextUrl + 1) % peer.urls.length;
         this.#logFailure(peer, url, error);
         this.#planNext(peer);
