@@ -130,6 +130,7 @@ export class Flusher {
     const at: { index: LogIndex; term: Term } = applier.machine.applied;
     if (at.index <= this.#state.appliedIndex) return;
     const startedAt = clock.now();
+    applier.machine.seal();
     await this.#state.flush({ index: at.index, term: at.term });
     if (this.#stopped) return;
     this.#o.observe((clock.now() - startedAt) / 1000);
