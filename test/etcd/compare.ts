@@ -9,7 +9,7 @@
  */
 import fc from "fast-check";
 import { isReadOnlyTxn } from "../../src/kv/txn.ts";
-import type { Answer, KvRequest, Side } from "./answer.ts";
+import type { Answer, Side, Step, Told } from "./answer.ts";
 import type { Normaliser } from "./normalisers.ts";
 import { Difference, Pair } from "./pair.ts";
 import { type Program, program } from "./program.ts";
@@ -22,7 +22,7 @@ export interface ComparisonOptions {
     readonly normalisers: readonly Normaliser[];
   }>;
   readonly seed: number;
-  /** Fewest to compare. A request is one, however many operations it holds. */
+  /** Fewest to compare. A request is one, however many operations it holds; so is a look at what watches have told. */
   readonly operations: number;
   /** Where the failure of an earlier run lies: only that program is run. Its report names it. */
   readonly path?: string | undefined;
@@ -31,7 +31,7 @@ export interface ComparisonOptions {
 export interface Comparison {
   readonly programs: number;
   readonly operations: number;
-  /** How often each kind of request was granted and each refusal met. */
+  /** How often each kind of step was granted and each refusal met. */
   readonly answers: ReadonlyMap<string, number>;
 }
 
@@ -45,8 +45,8 @@ export async function compareStores(options: ComparisonOptions): Promise<Compari
   let programs = 0;
   let pair: Pair | undefined;
 
-  const onAnswer = (request: KvRequest, answer: Answer): void => {
-    const name = nameOf(request, answer);
+  const onAnswer = (step: Step, answer: Answer): void => {
+    const name = nameOf(step, answer);
     answers.set(name, (answers.get(name) ?? 0) + 1);
     operations += 1;
   };
@@ -99,8 +99,24 @@ export async function compareStores(options: ComparisonOptions): Promise<Compari
   return { programs, operations, answers };
 }
 
-function nameOf(request: KvRequest, answer: Answer): string {
-  if (answer.kind === "refused") return answer.message;
-  if (request.kind !== "txn") return request.kind;
-  return isReadOnlyTxn(request) ? "read-only txn" : "txn";
+function nameOf(step: Step, answer: Answer): string {
+  switch (answer.kind) {
+    case "refused":
+      return answer.message;
+    case "granted":
+      return step.kind === "txn" && isReadOnlyTxn(step) ? "read-only txn" : step.kind;
+    case "told":
+      return nameOfTold(step, answer);
+  }
+}
+
+function nameOfTold(step: Step, { messages }: Told): string {
+  if (step.kind !== "watch") {
+    if (messages.some(({ compactRevision }) => compactRevision !== 0)) return "look, compacted";
+    return messages.length > 0 ? "look, events" : "look";
+  }
+  const [message] = messages;
+  const name = `watch ${step.request.kind}`;
+  if (message === undefined) return `${name}, no answer`;
+  return message.cancelReason === "" ? name : `${name}: ${message.cancelReason}`;
 }

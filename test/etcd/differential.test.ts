@@ -27,12 +27,23 @@ const REFUSALS = [
   "EMPTY_KEY",
   "FUTURE_REVISION",
   "KEY_NOT_FOUND",
+  "LEASE_EXISTS",
   "LEASE_NOT_FOUND",
   "LEASE_PROVIDED",
+  "LEASE_TTL_TOO_LARGE",
   "TOO_MANY_OPS",
   "VALUE_PROVIDED",
 ] as const;
-const KINDS = ["range", "put", "deleteRange", "txn", "read-only txn", "compact"];
+const KINDS = [
+  ...["range", "put", "deleteRange", "txn", "read-only txn", "compact"],
+  ...["leaseGrant", "leaseRevoke", "leaseKeepAlive", "leaseTimeToLive", "leaseList"],
+  ...["watch create", "watch cancel", "watch cancel, no answer", "watch progress", "watch progress, no answer"],
+  ...["look, events", "look, compacted"],
+  ...["mvcc: watcher range is empty", "mvcc: duplicate watch ID provided on the WatchStream"].map(
+    (reason) => `watch create: ${reason}`,
+  ),
+  `watch create: ${FAILURES.COMPACTED.message}`,
+];
 
 needsEtcd(
   `etcd answers ${OPERATIONS} operations as quorate does (needs etcd: Debian's etcd-server, or ETCD_BIN) (seed ${seed})`,
