@@ -26,6 +26,8 @@ export interface ComparisonOptions {
   readonly operations: number;
   /** Where the failure of an earlier run lies: only that program is run. Its report names it. */
   readonly path?: string | undefined;
+  /** Told after each round how many operations were compared so far. */
+  readonly onRound?: (operations: number) => void;
 }
 
 export interface Comparison {
@@ -92,6 +94,7 @@ export async function compareStores(options: ComparisonOptions): Promise<Compari
         );
       }
       if (options.path !== undefined) break;
+      options.onRound?.(operations);
     }
   } finally {
     await drop();

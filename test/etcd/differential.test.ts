@@ -15,6 +15,8 @@ import { NORMALISERS } from "./normalisers.ts";
 import { Quorate } from "./quorate.ts";
 
 const OPERATIONS = Number(process.env.QUORATE_ETCD_OPERATIONS ?? 20_000);
+/** The long form says how far it is. */
+const REPORT_EVERY = 50_000;
 const path = process.env.QUORATE_ETCD_PATH;
 const seed = testSeed();
 const binary = findEtcd();
@@ -59,7 +61,20 @@ needsEtcd(
         normalisers: NORMALISERS.filter((each) => each.shows(etcd.version)),
       };
     };
-    const { operations, programs, answers } = await compareStores({ open, seed, path, operations: OPERATIONS });
+    const start = performance.now();
+    let next = REPORT_EVERY;
+    const onRound = (done: number): void => {
+      if (done < next) return;
+      next += REPORT_EVERY;
+      console.log(`${done} operations, ${Math.round((done * 1_000) / (performance.now() - start))} a second`);
+    };
+    const { operations, programs, answers } = await compareStores({
+      open,
+      seed,
+      path,
+      operations: OPERATIONS,
+      onRound,
+    });
     const counts = [...answers].sort(([, a], [, b]) => b - a).map(([name, count]) => `${count} ${name}`);
     console.log(
       `etcd ${version}, seed ${seed}: ${operations} operations in ${programs} programs\n${counts.join("\n")}`,

@@ -86,7 +86,7 @@ const events = (change: (events: WatchMessage["events"]) => WatchMessage["events
 });
 
 /** A look takes two: what makes an event for each watcher, and itself. */
-const STEPS_MAX = 5;
+const STEPS_MAX = 6;
 const DEFECTS: readonly (readonly [name: string, defect: Defect])[] = [
   ["never says `more`", results((result) => (result.kind === "range" ? { ...result, more: false } : result))],
   [
