@@ -12,7 +12,7 @@ import { isReadOnlyTxn } from "../../src/kv/txn.ts";
 import type { Answer, Side, Step, Told } from "./answer.ts";
 import type { Normaliser } from "./normalisers.ts";
 import { Difference, Pair } from "./pair.ts";
-import { type Program, program } from "./program.ts";
+import { type Program, programOf } from "./program.ts";
 
 export interface ComparisonOptions {
   /** Opens new stores. */
@@ -26,6 +26,8 @@ export interface ComparisonOptions {
   readonly operations: number;
   /** Where the failure of an earlier run lies: only that program is run. Its report names it. */
   readonly path?: string | undefined;
+  /** Most steps of a program. Default 60. */
+  readonly maxLength?: number;
   /** Told after each round how many operations were compared so far. */
   readonly onRound?: (operations: number) => void;
 }
@@ -39,6 +41,7 @@ export interface Comparison {
 
 /** Programs per round: a round is what fast-check runs with one seed. */
 const PROGRAMS_PER_ROUND = 100;
+const STEPS_MAX = 60;
 
 /** Throws an `Error` that shows the smallest program found, and how to run it again. */
 export async function compareStores(options: ComparisonOptions): Promise<Comparison> {
@@ -75,10 +78,11 @@ export async function compareStores(options: ComparisonOptions): Promise<Compari
     await used?.[Symbol.asyncDispose]();
   };
 
+  const arbitrary = programOf(options.maxLength ?? STEPS_MAX);
   try {
     for (let round = 0; operations < options.operations; round++) {
       const seed = (options.seed + round) | 0;
-      const details = await fc.check(fc.asyncProperty(program, run), {
+      const details = await fc.check(fc.asyncProperty(arbitrary, run), {
         seed,
         numRuns: PROGRAMS_PER_ROUND,
         ...(options.path === undefined ? {} : { path: options.path }),

@@ -59,6 +59,7 @@ const compareWith = (defect: Defect, operations: number, path?: string, from = s
     seed: from,
     path,
     operations,
+    maxLength: 16,
     open: async () => ({
       etcd: await Quorate.start(),
       quorate: new Defective(await Quorate.start(), defect),

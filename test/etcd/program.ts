@@ -153,6 +153,17 @@ const range: fc.Arbitrary<RangeRequest> = fc.record({
   maxCreateRevision: rarely(revision),
 });
 
+/** Of everything there is, mostly more than the limit. */
+const limitedRange: fc.Arbitrary<RangeRequest> = fc.record({
+  kind: fc.constant("range"),
+  key: fc.constant(bytes("\0")),
+  rangeEnd: fc.constant(bytes("\0")),
+  limit: fc.integer({ min: 1, max: 3 }),
+  sortOrder: rarely(fc.constantFrom("none", "ascend", "descend")),
+  sortTarget: rarely(fc.constantFrom("key", "version", "create", "mod", "value")),
+  minModRevision: rarely(revision),
+});
+
 const rightPut: fc.Arbitrary<PutRequest> = fc.record({
   kind: fc.constant("put"),
   key,
@@ -329,10 +340,20 @@ const watchStep: fc.Arbitrary<Operation> = fc.oneof(
   { weight: 1, arbitrary: fc.constant(new Look()) },
 );
 
+/** Begins at the compact revision, or below it. */
+const watchFromCompacted: fc.Arbitrary<Operation> = fc
+  .record({ create: watchCreate, at: fc.integer({ min: -2, max: 0 }), below: fc.integer({ min: 0, max: 2 }) })
+  .map(({ create, at, below }) => {
+    const compact = new Call({ kind: "compact", revision: NOW + at, physical: true });
+    const watch = new OnWatchStream({ kind: "create", ...create, startRevision: NOW + at - below });
+    return { run: (pair) => compact.run(pair).then(() => watch.run(pair)) };
+  });
+
 const request: fc.Arbitrary<CallRequest> = fc.oneof(
   { weight: 30, arbitrary: put },
   { weight: 10, arbitrary: deleteRange },
-  { weight: 25, arbitrary: range },
+  { weight: 22, arbitrary: range },
+  { weight: 3, arbitrary: limitedRange },
   { weight: 30, arbitrary: txn.map(sparing) },
   { weight: 4, arbitrary: readOnlyTxn },
   { weight: 1, arbitrary: longTxn.map(sparing) },
@@ -346,16 +367,19 @@ const callStep: fc.Arbitrary<Operation> = fc.oneof(
   { weight: 1, arbitrary: ttl.map((each) => new UnnamedLease(each)) },
 );
 const watchingStep: fc.Arbitrary<Operation> = fc.oneof(
-  { weight: 5, arbitrary: callStep },
-  { weight: 1, arbitrary: watchStep },
+  { weight: 16, arbitrary: callStep },
+  { weight: 3, arbitrary: watchStep },
+  { weight: 1, arbitrary: watchFromCompacted },
 );
 
-export const program: fc.Arbitrary<Program> = fc.record({
-  // A new pair takes as long as hundreds of operations.
-  fresh: fc.oneof({ weight: 49, arbitrary: fc.constant(false) }, { weight: 1, arbitrary: fc.constant(true) }),
-  // etcd looks for watchers that begin in the past only every 100 ms.
-  operations: fc.oneof(
-    { weight: 3, arbitrary: fc.array(callStep, { minLength: 1, maxLength: 60, size: "max" }) },
-    { weight: 1, arbitrary: fc.array(watchingStep, { minLength: 1, maxLength: 60, size: "max" }) },
-  ),
-});
+/** Longer programs meet more, shorter ones shrink faster. */
+export const programOf = (maxLength: number): fc.Arbitrary<Program> =>
+  fc.record({
+    // A new pair takes as long as hundreds of operations.
+    fresh: fc.oneof({ weight: 49, arbitrary: fc.constant(false) }, { weight: 1, arbitrary: fc.constant(true) }),
+    // etcd looks for watchers that begin in the past only every 100 ms.
+    operations: fc.oneof(
+      { weight: 3, arbitrary: fc.array(callStep, { minLength: 1, maxLength, size: "max" }) },
+      { weight: 1, arbitrary: fc.array(watchingStep, { minLength: 1, maxLength, size: "max" }) },
+    ),
+  });
