@@ -32,6 +32,7 @@ import { Leases } from "./lease.ts";
 import { Members } from "./members.ts";
 import { isMemberTrouble, mayRetry, pauseMs } from "./retry.ts";
 import { CLOSED, type Route } from "./route.ts";
+import { type SnapshotOptions, SnapshotStream } from "./snapshot.ts";
 import { Txn } from "./txn.ts";
 import { Watch, type WatchOptions } from "./watch.ts";
 
@@ -71,6 +72,8 @@ export type HashAnswer = HashKvResult & { readonly header: ResponseHeader };
 
 const TIMEOUT_MS = 5_000;
 const DIAL_TIMEOUT_MS = 2_000;
+/** A first part waits for a flush of the member's state. */
+const SNAPSHOT_PART_MS = 30_000;
 /** Calls that wait for a connection or for their next attempt, and the bytes of their requests. */
 const WAITING_MAX = 1 << 16;
 const WAITING_BYTES_MAX = 64 << 20;
@@ -285,6 +288,41 @@ export class Client implements AsyncDisposable {
     return { header, ...result };
   }
 
+  /**
+   * A member's state at one revision, as the bytes of a snapshot file: to keep, and to restore a cluster from
+   * (docs/backup.md). Holds everything that this member had applied when it was asked, whether or not a majority can be
+   * reached. In Node, `saveSnapshot` writes it to a file and proves it readable.
+   *
+   * @example
+   * for await (const bytes of client.snapshot()) await file.write(bytes);
+   */
+  snapshot(options: SnapshotOptions = {}): SnapshotStream {
+    const { endpoint, signal, timeoutMs = SNAPSHOT_PART_MS } = options;
+    const call = { signal, timeoutMs };
+    return new SnapshotStream({
+      open: async () => {
+        const request = { kind: "snapshot" } as const;
+        const deadline = this.#begin(call);
+        for (let attempts = 1; ; attempts++) {
+          const channel =
+            endpoint === undefined
+              ? (this.#route.current ?? (await this.#connected(request, deadline, signal, undefined)))
+              : await this.#reached(request, endpoint, deadline, signal);
+          try {
+            return [channel, await channel.call(request, call)];
+          } catch (error) {
+            if (isMemberTrouble(error)) this.#route.failed(channel);
+            // Another member may be asked once; what goes wrong later ends the snapshot.
+            if (endpoint !== undefined || this.#closed || !isMemberTrouble(error) || attempts >= this.#route.size) {
+              throw error;
+            }
+          }
+        }
+      },
+      call: (channel, request) => channel.call(request, request.close === true ? { timeoutMs } : call),
+    });
+  }
+
   /** One request as it travels: what the calls above are made of. Asks another member where that is safe. */
   async request<Q extends Request>(request: Q, options: RequestOptions = {}): Promise<Response<ResultOf<Q>>> {
     const { signal } = options;
@@ -325,18 +363,26 @@ export class Client implements AsyncDisposable {
     const { signal } = options;
     const deadline = this.#begin(options);
     for (let attempts = 1; ; attempts++) {
-      let channel: Channel;
-      try {
-        channel = await this.#within(request, this.#route.connectTo(endpoint), deadline, signal);
-      } catch (error) {
-        throw unreachable(error);
-      }
+      const channel = await this.#reached(request, endpoint, deadline, signal);
       try {
         return await channel.call(request, { timeoutMs: Math.max(1, deadline - this.#clock.now()), signal });
       } catch (error) {
         // A connection from before the member's restart: a fresh one tells.
         if (attempts > 1 || !StoreError.is(error, "CONNECTION_LOST")) throw error;
       }
+    }
+  }
+
+  async #reached(
+    request: Request,
+    endpoint: string,
+    deadline: number,
+    signal: AbortSignal | undefined,
+  ): Promise<Channel> {
+    try {
+      return await this.#within(request, this.#route.connectTo(endpoint), deadline, signal);
+    } catch (error) {
+      throw unreachable(error);
     }
   }
 
