@@ -10,6 +10,7 @@ import { registerMember } from "./commands/member.ts";
 import { registerMoveLeader } from "./commands/move-leader.ts";
 import { registerPut } from "./commands/put.ts";
 import { registerServer } from "./commands/server.ts";
+import { registerSnapshot } from "./commands/snapshot.ts";
 import { registerTxn } from "./commands/txn.ts";
 import { registerVersion } from "./commands/version.ts";
 import { registerWatch } from "./commands/watch.ts";
@@ -38,6 +39,7 @@ export function buildProgram(): Command {
   registerMember(program);
   registerMoveLeader(program);
   registerEndpoint(program);
+  registerSnapshot(program);
   registerVersion(program);
   return program;
 }

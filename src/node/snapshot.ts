@@ -8,7 +8,7 @@ import { nodeChecksum } from "../platform/node/checksum.ts";
 import { readFilePieces, writeFileWhole } from "../platform/node/files.ts";
 import { nodeWorld } from "../platform/node/world.ts";
 import type { StaticMember } from "../server/options.ts";
-import { restoreDataDir } from "../server/restore.ts";
+import { requireEmpty, restoreDataDir } from "../server/restore.ts";
 import { inspectSnapshot, type SnapshotSummary } from "../storage/snapshot-file.ts";
 
 export type { SnapshotSummary } from "../storage/snapshot-file.ts";
@@ -95,4 +95,9 @@ export async function restoreSnapshot(options: RestoreSnapshotOptions): Promise<
     bumpRevision,
     markCompacted,
   });
+}
+
+/** Throws what `restoreSnapshot` would say of this directory: for whoever restores several, before the first. */
+export function requireNewDir(dir: string): Promise<void> {
+  return requireEmpty(nodeWorld({ dir }));
 }
