@@ -22,6 +22,7 @@ export type {
   TimeToLiveAnswer,
 } from "./client/lease.ts";
 export type { MemberAddAnswer, Members, MembersAnswer } from "./client/members.ts";
+export type { ClientView, Namespace } from "./client/namespace.ts";
 export type { SnapshotInfo, SnapshotOptions, SnapshotStream } from "./client/snapshot.ts";
 export { type CompareOperator, compare, type Op, op, type Txn, type TxnOutcome } from "./client/txn.ts";
 export type { Watch, WatchBatch, WatchEvent, WatchOptions } from "./client/watch.ts";

@@ -28,8 +28,9 @@ import {
   putResult,
   rangeRequest,
 } from "./kv.ts";
-import { Leases } from "./lease.ts";
+import { type LeaseHost, Leases } from "./lease.ts";
 import { Members } from "./members.ts";
+import { type ClientHost, type ClientView, Namespace } from "./namespace.ts";
 import { isMemberTrouble, mayRetry, pauseMs } from "./retry.ts";
 import { CLOSED, type Route } from "./route.ts";
 import { type SnapshotOptions, SnapshotStream } from "./snapshot.ts";
@@ -90,7 +91,7 @@ const WAITING_BYTES_MAX = 64 << 20;
  * const { kvs } = await client.get("greeting");
  * console.log(kvs[0]?.text());
  */
-export class Client implements AsyncDisposable {
+export class Client implements ClientView, AsyncDisposable {
   /** Who belongs to the cluster. */
   readonly members: Members;
   /** Keys that live only as long as somebody keeps them alive. */
@@ -117,11 +118,7 @@ export class Client implements AsyncDisposable {
     this.#timeoutMs = options.timeoutMs ?? TIMEOUT_MS;
     this.#dialTimeoutMs = options.dialTimeoutMs ?? DIAL_TIMEOUT_MS;
     this.members = new Members((request, call) => this.request(request, call));
-    this.lease = new Leases({
-      clock: options.clock,
-      send: (request, call) => this.request(request, call),
-      pause: (ms, signal) => this.#pause({ kind: "leaseList" }, ms, this.#clock.now() + 2 * ms + 1, signal),
-    });
+    this.lease = this.#leases((request, call) => this.request(request, call));
   }
 
   /** Over several endpoints; connects when first needed. Throws `BAD_CONFIG`. In Node use `connect`. */
@@ -214,6 +211,10 @@ export class Client implements AsyncDisposable {
    * }
    */
   watch(key: string | Uint8Array, options: WatchOptions = {}): Watch {
+    return this.#watch(key, options, undefined);
+  }
+
+  #watch(key: string | Uint8Array, options: WatchOptions, prefix: Uint8Array | undefined): Watch {
     if (this.#closed) throw new StoreError("CANCELLED", { message: CLOSED });
     const watch: Watch = new Watch(
       {
@@ -223,6 +224,7 @@ export class Client implements AsyncDisposable {
         channel: async () => this.#route.current ?? this.#route.connect(),
         failed: (channel) => this.#route.failed(channel),
         ended: () => this.#watches.delete(watch),
+        prefix,
       },
       key,
       options,
@@ -321,6 +323,39 @@ export class Client implements AsyncDisposable {
       },
       call: (channel, request) => channel.call(request, request.close === true ? { timeoutMs } : call),
     });
+  }
+
+  /**
+   * A view of the keys that begin with `prefix`, which shows and takes them without it: nothing done through it reaches any
+   * other key. Shares this client's connections, and ends with it.
+   *
+   * @example
+   * const app = client.namespace("app/");
+   * await app.put("greeting", "hello"); // the key app/greeting
+   */
+  namespace(prefix: string | Uint8Array): Namespace {
+    return new Namespace(
+      {
+        host: this.host,
+        request: (request, options) => this.request(request, options),
+        watch: (key, options, below) => this.#watch(key, options, below),
+        leases: (send) => this.#leases(send),
+      },
+      prefix,
+    );
+  }
+
+  #leases(send: LeaseHost["send"]): Leases {
+    return new Leases({
+      clock: this.#clock,
+      send,
+      pause: (ms, signal) => this.#pause({ kind: "leaseList" }, ms, this.#clock.now() + 2 * ms + 1, signal),
+    });
+  }
+
+  /** @internal What recipes need beside calls: time, chance, and whether there is but the one member of this process. */
+  get host(): ClientHost {
+    return { clock: this.#clock, random: this.#random, isInProcess: this.#route.size === 0 };
   }
 
   /** One request as it travels: what the calls above are made of. Asks another member where that is safe. */
