@@ -1,5 +1,6 @@
 /** The table of commands, apart from `main.ts` so that a test can read it without running one. */
 import { Command } from "commander";
+import { registerCheck } from "./commands/check.ts";
 import { registerCluster } from "./commands/cluster.ts";
 import { registerCompaction } from "./commands/compaction.ts";
 import { registerDel } from "./commands/del.ts";
@@ -40,6 +41,7 @@ export function buildProgram(): Command {
   registerMoveLeader(program);
   registerEndpoint(program);
   registerSnapshot(program);
+  registerCheck(program);
   registerVersion(program);
   return program;
 }

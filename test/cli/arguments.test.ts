@@ -29,7 +29,7 @@ test("these are the commands", () => {
     ...["lease grant", "lease revoke", "lease timetolive", "lease list", "lease keep-alive"],
     ...["member list", "member add", "member remove", "member promote", "member update"],
     ...["move-leader", "endpoint status", "endpoint hashkv", "endpoint health"],
-    ...["snapshot save", "snapshot status", "snapshot restore", "version"],
+    ...["snapshot save", "snapshot status", "snapshot restore", "check perf", "version"],
   ]);
 });
 
