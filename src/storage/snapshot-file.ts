@@ -181,7 +181,8 @@ export async function* readSnapshotFile(
   };
   for await (const piece of source) {
     bytes += piece.length;
-    buffered = buffered.length === 0 ? piece : concatBytes([buffered, piece]);
+    // A copy: the source may use its memory again.
+    buffered = concatBytes([buffered, piece]);
     if (!begun) {
       const known = Math.min(buffered.length, MAGIC.length);
       if (!equalBytes(buffered.subarray(0, known), MAGIC.subarray(0, known))) {
@@ -204,8 +205,6 @@ export async function* readSnapshotFile(
       yield records;
       records = [];
     }
-    // The source may use its memory again.
-    buffered = buffered.slice();
   }
   if (found === undefined || head === undefined) throw corrupt(`it ends early, after ${bytes} bytes`);
   if (!equalBytes(found, digest.digest())) throw corrupt("its digest does not match");
