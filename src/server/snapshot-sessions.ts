@@ -86,15 +86,17 @@ export class SnapshotSessions {
   }
 
   async #open(): Promise<Session> {
-    const { clock, random, clusterId, memberId } = this.#host;
     if (this.#sessions.size + this.#opening >= SESSIONS_MAX) throw new StoreError("TOO_MANY_REQUESTS");
     this.#opening += 1;
-    let state: StateSnapshot;
     try {
-      state = await this.#host.snapshot();
+      return await this.#begin(await this.#host.snapshot());
     } finally {
       this.#opening -= 1;
     }
+  }
+
+  async #begin(state: StateSnapshot): Promise<Session> {
+    const { clock, random, clusterId, memberId } = this.#host;
     try {
       const stored = await state.read(META_KEY);
       const meta = stored === undefined ? { revision: 1, compactRevision: -1 } : decodeMeta(stored);
