@@ -22,9 +22,20 @@ export type {
   TimeToLiveAnswer,
 } from "./client/lease.ts";
 export type { MemberAddAnswer, Members, MembersAnswer } from "./client/members.ts";
+export type { ClientView, Namespace } from "./client/namespace.ts";
+export type { SnapshotInfo, SnapshotOptions, SnapshotStream } from "./client/snapshot.ts";
 export { type CompareOperator, compare, type Op, op, type Txn, type TxnOutcome } from "./client/txn.ts";
 export type { Watch, WatchBatch, WatchEvent, WatchOptions } from "./client/watch.ts";
 export { type ConnectOptions, connect } from "./node/connect.ts";
 export { Node, type NodeOptions } from "./node/node.ts";
+export {
+  type RestoredMember,
+  type RestoreSnapshotOptions,
+  restoreSnapshot,
+  type SaveOptions,
+  type SnapshotSummary,
+  saveSnapshot,
+  snapshotStatus,
+} from "./node/snapshot.ts";
 export type { Logger } from "./platform/log.ts";
 export type { KeyValue, Member, ResponseHeader } from "./protocol/key-value.ts";

@@ -24,4 +24,8 @@ describe("documents", () => {
   test("the README's example is examples/embedded.ts", () => {
     expect(read("README.md")).toContain(`\`\`\`ts\n${read("examples/embedded.ts").trimEnd()}\n\`\`\``);
   });
+
+  test("the example of docs/backup.md is examples/backup.ts", () => {
+    expect(read("docs/backup.md")).toContain(`\`\`\`ts\n${read("examples/backup.ts").trimEnd()}\n\`\`\``);
+  });
 });

@@ -5,6 +5,7 @@ import { promisify } from "node:util";
 import { expect, test } from "vitest";
 
 const OUTPUT: Readonly<Record<string, string>> = {
+  "backup.ts": "saved revision 2\nrestored hello at revision 1000000002\n",
   "embedded.ts": "hello\n",
 };
 

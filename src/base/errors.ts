@@ -105,6 +105,8 @@ export const FAILURES = {
     status: "RESOURCE_EXHAUSTED",
     message: "quorate: the transaction was applied, but its result is too large to answer",
   },
+  SNAPSHOT_CORRUPT: { status: "DATA_LOSS", message: "quorate: the snapshot cannot be used" },
+  DATA_DIR_NOT_EMPTY: { status: "FAILED_PRECONDITION", message: "quorate: the data directory is not empty" },
 } as const;
 
 export type ErrorCode = keyof typeof FAILURES;

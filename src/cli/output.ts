@@ -17,6 +17,7 @@ import type {
   OpResult,
   Response,
 } from "../protocol/responses.ts";
+import type { SnapshotSummary } from "../storage/snapshot-file.ts";
 import { fail } from "./exit.ts";
 import type { Format } from "./globals.ts";
 import { quote, quoteText } from "./go-quote.ts";
@@ -631,6 +632,25 @@ export function formatHealth(rows: readonly EndpointHealth[], options: OutputOpt
   }
 }
 
+/** etcdutl's columns. */
+export function formatSnapshot(summary: SnapshotSummary, options: OutputOptions): string {
+  const { hash, revision, records, bytes, serverVersion } = summary;
+  const row = [hash.toString(16), String(revision), String(records), humanBytes(bytes), serverVersion];
+  switch (options.format) {
+    case "simple":
+      return `${row.join(", ")}\n`;
+    case "table":
+      return table(["hash", "revision", "total keys", "total size", "version"], [row]);
+    case "json":
+      return `${json({ hash, revision, totalKey: records, totalSize: bytes, version: serverVersion })}\n`;
+    case "fields":
+      return (
+        `"Hash" : ${hash}\n"Revision" : ${revision}\n"Keys" : ${records}\n` +
+        `"Size" : ${bytes}\n"Version" : ${serverVersion}\n`
+      );
+  }
+}
+
 /** As Go prints a duration: `1.9ms`, `350.2µs`, `2.5s`. */
 function goDuration(ms: number): string {
   const nanoseconds = Math.round(ms * 1e6);
@@ -646,7 +666,7 @@ function goDuration(ms: number): string {
 const UNITS = ["B", "kB", "MB", "GB", "TB", "PB"];
 
 /** `20 kB`: powers of 1,000, one decimal below ten. */
-function humanBytes(bytes: number): string {
+export function humanBytes(bytes: number): string {
   if (bytes < 10) return `${bytes} B`;
   const power = Math.min(Math.floor((String(bytes).length - 1) / 3), UNITS.length - 1);
   const value = Math.floor((bytes / 1_000 ** power) * 10 + 0.5) / 10;

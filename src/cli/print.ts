@@ -4,7 +4,7 @@ import type { Response } from "../protocol/responses.ts";
 import type { Answer, Health } from "./commands/endpoint.ts";
 import { fail } from "./exit.ts";
 import type { Globals } from "./globals.ts";
-import { formatHashes, formatHealth, formatResponse, formatStatuses } from "./output.ts";
+import { formatHashes, formatHealth, formatResponse, formatSnapshot, formatStatuses } from "./output.ts";
 
 /** What the text of an answer needs beyond the answer. */
 export interface About {
@@ -42,6 +42,10 @@ export function printHashes(
   rows: readonly Answer<Parameters<typeof formatHashes>[0][number]["answer"]>[],
 ): void {
   process.stdout.write(formatHashes(rows, { format: globals.format, hex: globals.hex }));
+}
+
+export function printSnapshot(globals: Globals, summary: Parameters<typeof formatSnapshot>[0]): void {
+  process.stdout.write(formatSnapshot(summary, { format: globals.format, hex: globals.hex }));
 }
 
 /** In plain text the healthy go to stdout and the others to stderr, as with etcdctl. */

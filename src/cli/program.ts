@@ -1,5 +1,6 @@
 /** The table of commands, apart from `main.ts` so that a test can read it without running one. */
 import { Command } from "commander";
+import { registerCheck } from "./commands/check.ts";
 import { registerCluster } from "./commands/cluster.ts";
 import { registerCompaction } from "./commands/compaction.ts";
 import { registerDel } from "./commands/del.ts";
@@ -10,6 +11,7 @@ import { registerMember } from "./commands/member.ts";
 import { registerMoveLeader } from "./commands/move-leader.ts";
 import { registerPut } from "./commands/put.ts";
 import { registerServer } from "./commands/server.ts";
+import { registerSnapshot } from "./commands/snapshot.ts";
 import { registerTxn } from "./commands/txn.ts";
 import { registerVersion } from "./commands/version.ts";
 import { registerWatch } from "./commands/watch.ts";
@@ -38,6 +40,8 @@ export function buildProgram(): Command {
   registerMember(program);
   registerMoveLeader(program);
   registerEndpoint(program);
+  registerSnapshot(program);
+  registerCheck(program);
   registerVersion(program);
   return program;
 }

@@ -4,32 +4,32 @@ import { decodeUtf8 } from "../base/bytes.ts";
 import type { TxnRequest } from "../protocol/requests.ts";
 import { fail } from "./exit.ts";
 import { readStdin } from "./globals.ts";
-import { parseTxn } from "./txn-parser.ts";
+import { parseTxn, TxnBlocks } from "./txn-parser.ts";
 
 const PROMPTS = ["compares:", "success requests (get, put, del):", "failure requests (get, put, del):"];
 
 export async function readTxn(interactive: boolean): Promise<TxnRequest> {
-  const text = interactive ? await ask() : decodeUtf8(await readStdin());
   try {
-    return parseTxn(text);
+    return interactive ? await ask() : parseTxn(decodeUtf8(await readStdin()));
   } catch (error) {
     return fail("invalidInput", (error as Error).message);
   }
 }
 
-/** Three blocks, each ended by an empty line. */
-async function ask(): Promise<string> {
+/** Line by line: what is wrong is told at once, not after the last block. */
+async function ask(): Promise<TxnRequest> {
   const input = createInterface({ input: process.stdin });
-  let text = "";
-  let block = 0;
-  process.stdout.write(`${PROMPTS[0]}\n`);
-  for await (const line of input) {
-    text += `${line}\n`;
-    if (line !== "") continue;
-    block += 1;
-    if (block === PROMPTS.length) break;
-    process.stdout.write(`${PROMPTS[block]}\n`);
+  try {
+    const blocks = new TxnBlocks();
+    process.stdout.write(`${PROMPTS[0]}\n`);
+    for await (const line of input) {
+      const before = blocks.ended;
+      blocks.line(line);
+      if (blocks.ended === PROMPTS.length) break;
+      if (blocks.ended > before) process.stdout.write(`${PROMPTS[blocks.ended]}\n`);
+    }
+    return blocks.request();
+  } finally {
+    input.close();
   }
-  input.close();
-  return text;
 }

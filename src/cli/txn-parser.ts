@@ -30,30 +30,40 @@ export function parseTxn(text: string): TxnRequest {
   const lines = text.split("\n");
   // What follows the last line break is no line: a block must be ended by an empty one.
   lines.pop();
-  const blocks: string[][] = [];
-  let block: string[] = [];
+  const blocks = new TxnBlocks();
   for (const line of lines) {
+    blocks.line(line);
+    if (blocks.ended === 3) break;
+  }
+  return blocks.request();
+}
+
+/** The three blocks, line by line. Blanks around a line, or alone on it, do not count. */
+export class TxnBlocks {
+  /** Blocks that were ended. */
+  ended = 0;
+  readonly #compare: Compare[] = [];
+  readonly #success: RequestOp[] = [];
+  readonly #failure: RequestOp[] = [];
+
+  /** Throws on a line that is not understood. */
+  line(line: string): void {
     const trimmed = line.trim();
-    if (trimmed !== "") {
-      block.push(trimmed);
-      continue;
+    if (trimmed === "") this.ended += 1;
+    else if (this.ended === 0) this.#compare.push(parseCompare(trimmed));
+    else if (this.ended === 1) this.#success.push(parseOperation(trimmed));
+    else this.#failure.push(parseOperation(trimmed));
+  }
+
+  /** Throws unless all three were ended. */
+  request(): TxnRequest {
+    if (this.ended < 3) {
+      throw new Error(
+        "unexpected end of input: compares, success requests and failure requests each end with an empty line",
+      );
     }
-    blocks.push(block);
-    block = [];
-    if (blocks.length === 3) break;
+    return { kind: "txn", compare: this.#compare, success: this.#success, failure: this.#failure };
   }
-  const [compares, success, failure] = blocks;
-  if (compares === undefined || success === undefined || failure === undefined) {
-    throw new Error(
-      "unexpected end of input: compares, success requests and failure requests each end with an empty line",
-    );
-  }
-  return {
-    kind: "txn",
-    compare: compares.map(parseCompare),
-    success: success.map(parseOperation),
-    failure: failure.map(parseOperation),
-  };
 }
 
 // --- compares ---

@@ -28,10 +28,12 @@ import {
   putResult,
   rangeRequest,
 } from "./kv.ts";
-import { Leases } from "./lease.ts";
+import { type LeaseHost, Leases } from "./lease.ts";
 import { Members } from "./members.ts";
+import { type ClientHost, type ClientView, Namespace } from "./namespace.ts";
 import { isMemberTrouble, mayRetry, pauseMs } from "./retry.ts";
 import { CLOSED, type Route } from "./route.ts";
+import { type SnapshotOptions, SnapshotStream } from "./snapshot.ts";
 import { Txn } from "./txn.ts";
 import { Watch, type WatchOptions } from "./watch.ts";
 
@@ -71,6 +73,8 @@ export type HashAnswer = HashKvResult & { readonly header: ResponseHeader };
 
 const TIMEOUT_MS = 5_000;
 const DIAL_TIMEOUT_MS = 2_000;
+/** A first part waits for a flush of the member's state. */
+const SNAPSHOT_PART_MS = 30_000;
 /** Calls that wait for a connection or for their next attempt, and the bytes of their requests. */
 const WAITING_MAX = 1 << 16;
 const WAITING_BYTES_MAX = 64 << 20;
@@ -87,7 +91,7 @@ const WAITING_BYTES_MAX = 64 << 20;
  * const { kvs } = await client.get("greeting");
  * console.log(kvs[0]?.text());
  */
-export class Client implements AsyncDisposable {
+export class Client implements ClientView, AsyncDisposable {
   /** Who belongs to the cluster. */
   readonly members: Members;
   /** Keys that live only as long as somebody keeps them alive. */
@@ -114,11 +118,7 @@ export class Client implements AsyncDisposable {
     this.#timeoutMs = options.timeoutMs ?? TIMEOUT_MS;
     this.#dialTimeoutMs = options.dialTimeoutMs ?? DIAL_TIMEOUT_MS;
     this.members = new Members((request, call) => this.request(request, call));
-    this.lease = new Leases({
-      clock: options.clock,
-      send: (request, call) => this.request(request, call),
-      pause: (ms, signal) => this.#pause({ kind: "leaseList" }, ms, this.#clock.now() + 2 * ms + 1, signal),
-    });
+    this.lease = this.#leases((request, call) => this.request(request, call));
   }
 
   /** Over several endpoints; connects when first needed. Throws `BAD_CONFIG`. In Node use `connect`. */
@@ -211,6 +211,10 @@ export class Client implements AsyncDisposable {
    * }
    */
   watch(key: string | Uint8Array, options: WatchOptions = {}): Watch {
+    return this.#watch(key, options, undefined);
+  }
+
+  #watch(key: string | Uint8Array, options: WatchOptions, prefix: Uint8Array | undefined): Watch {
     if (this.#closed) throw new StoreError("CANCELLED", { message: CLOSED });
     const watch: Watch = new Watch(
       {
@@ -220,6 +224,7 @@ export class Client implements AsyncDisposable {
         channel: async () => this.#route.current ?? this.#route.connect(),
         failed: (channel) => this.#route.failed(channel),
         ended: () => this.#watches.delete(watch),
+        prefix,
       },
       key,
       options,
@@ -285,6 +290,74 @@ export class Client implements AsyncDisposable {
     return { header, ...result };
   }
 
+  /**
+   * A member's state at one revision, as the bytes of a snapshot file: to keep, and to restore a cluster from
+   * (docs/backup.md). Holds everything that this member had applied when it was asked, whether or not a majority can be
+   * reached. In Node, `saveSnapshot` writes it to a file and proves it readable.
+   *
+   * @example
+   * for await (const bytes of client.snapshot()) await file.write(bytes);
+   */
+  snapshot(options: SnapshotOptions = {}): SnapshotStream {
+    const { endpoint, signal, timeoutMs = SNAPSHOT_PART_MS } = options;
+    const call = { signal, timeoutMs };
+    return new SnapshotStream({
+      open: async () => {
+        const request = { kind: "snapshot" } as const;
+        const deadline = this.#begin(call);
+        for (let attempts = 1; ; attempts++) {
+          const channel =
+            endpoint === undefined
+              ? (this.#route.current ?? (await this.#connected(request, deadline, signal, undefined)))
+              : await this.#reached(request, endpoint, deadline, signal);
+          try {
+            return [channel, await channel.call(request, call)];
+          } catch (error) {
+            if (isMemberTrouble(error)) this.#route.failed(channel);
+            // Another member may be asked once; what goes wrong later ends the snapshot.
+            if (endpoint !== undefined || this.#closed || !isMemberTrouble(error) || attempts >= this.#route.size) {
+              throw error;
+            }
+          }
+        }
+      },
+      call: (channel, request) => channel.call(request, request.close === true ? { timeoutMs } : call),
+    });
+  }
+
+  /**
+   * A view of the keys that begin with `prefix`, which shows and takes them without it: nothing done through it reaches any
+   * other key. Shares this client's connections, and ends with it.
+   *
+   * @example
+   * const app = client.namespace("app/");
+   * await app.put("greeting", "hello"); // the key app/greeting
+   */
+  namespace(prefix: string | Uint8Array): Namespace {
+    return new Namespace(
+      {
+        host: this.host,
+        request: (request, options) => this.request(request, options),
+        watch: (key, options, below) => this.#watch(key, options, below),
+        leases: (send) => this.#leases(send),
+      },
+      prefix,
+    );
+  }
+
+  #leases(send: LeaseHost["send"]): Leases {
+    return new Leases({
+      clock: this.#clock,
+      send,
+      pause: (ms, signal) => this.#pause({ kind: "leaseList" }, ms, this.#clock.now() + 2 * ms + 1, signal),
+    });
+  }
+
+  /** @internal What recipes need beside calls: time, chance, and whether there is but the one member of this process. */
+  get host(): ClientHost {
+    return { clock: this.#clock, random: this.#random, isInProcess: this.#route.size === 0 };
+  }
+
   /** One request as it travels: what the calls above are made of. Asks another member where that is safe. */
   async request<Q extends Request>(request: Q, options: RequestOptions = {}): Promise<Response<ResultOf<Q>>> {
     const { signal } = options;
@@ -325,18 +398,26 @@ export class Client implements AsyncDisposable {
     const { signal } = options;
     const deadline = this.#begin(options);
     for (let attempts = 1; ; attempts++) {
-      let channel: Channel;
-      try {
-        channel = await this.#within(request, this.#route.connectTo(endpoint), deadline, signal);
-      } catch (error) {
-        throw unreachable(error);
-      }
+      const channel = await this.#reached(request, endpoint, deadline, signal);
       try {
         return await channel.call(request, { timeoutMs: Math.max(1, deadline - this.#clock.now()), signal });
       } catch (error) {
         // A connection from before the member's restart: a fresh one tells.
         if (attempts > 1 || !StoreError.is(error, "CONNECTION_LOST")) throw error;
       }
+    }
+  }
+
+  async #reached(
+    request: Request,
+    endpoint: string,
+    deadline: number,
+    signal: AbortSignal | undefined,
+  ): Promise<Channel> {
+    try {
+      return await this.#within(request, this.#route.connectTo(endpoint), deadline, signal);
+    } catch (error) {
+      throw unreachable(error);
     }
   }
 

@@ -138,7 +138,7 @@ export function invalid(why: string): StoreError {
 }
 
 /** One zero byte: as a key the lowest there is, as a range end "from the key on". */
-const ZERO: Uint8Array = Uint8Array.of(0);
+export const ZERO: Uint8Array = Uint8Array.of(0);
 
 /** The first key after every key that begins with `prefix`: its last byte below 0xff, plus one. */
 export function prefixEnd(prefix: Uint8Array): Uint8Array {

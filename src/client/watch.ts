@@ -12,7 +12,8 @@ import type { Channel, WatchStream } from "../protocol/channel.ts";
 import type { ResponseHeader } from "../protocol/key-value.ts";
 import type { WatchCreate, WatchResponse, WatchEvent as WireEvent } from "../protocol/watch.ts";
 import { mayPass } from "./endpoints.ts";
-import { invalid, type RangeSelection, StoredKeyValue, selection } from "./kv.ts";
+import { invalid, type RangeSelection, StoredKeyValue, selection, ZERO } from "./kv.ts";
+import { prefixed, strippedEvent } from "./prefix.ts";
 import { isMemberTrouble, pauseMs } from "./retry.ts";
 import { CLOSED } from "./route.ts";
 
@@ -60,6 +61,8 @@ export interface WatchHost {
   readonly channel: () => Promise<Channel>;
   readonly failed: (channel: Channel) => void;
   readonly ended: () => void;
+  /** Of a namespace: keys go out with it and come back without. */
+  readonly prefix?: Uint8Array | undefined;
 }
 
 interface Queued {
@@ -95,7 +98,10 @@ export class Watch implements AsyncIterableIterator<WatchBatch>, AsyncDisposable
   /** @internal */
   constructor(host: WatchHost, key: string | Uint8Array, options: WatchOptions) {
     this.#host = host;
-    this.#request = watchRequest(key, options);
+    const request = watchRequest(key, options);
+    // An empty key is the lowest one here, unlike elsewhere.
+    const lowest = request.key.length === 0 ? { ...request, key: ZERO } : request;
+    this.#request = host.prefix === undefined ? request : prefixed(host.prefix, lowest);
     this.#requireLeader = options.requireLeader ?? true;
     this.#next = options.startRevision ?? 0;
     this.#signal = options.signal;
@@ -223,7 +229,7 @@ export class Watch implements AsyncIterableIterator<WatchBatch>, AsyncDisposable
     const last = events.at(-1);
     const at = last === undefined ? header.revision : last.kv.modRevision;
     this.#next = Math.max(this.#next, at + 1);
-    const batch: WatchBatch = { header, revision: revision(at), events: events.map(eventOf) };
+    const batch: WatchBatch = { header, revision: revision(at), events: events.map((event) => this.#event(event)) };
     const reading = this.#reading;
     if (reading === undefined) {
       this.#queue.push({ batch, bytes: weight });
@@ -232,6 +238,11 @@ export class Watch implements AsyncIterableIterator<WatchBatch>, AsyncDisposable
     this.#reading = undefined;
     stream.consumed(weight);
     reading.resolve({ done: false, value: batch });
+  }
+
+  #event(event: WireEvent): WatchEvent {
+    const { prefix } = this.#host;
+    return eventOf(prefix === undefined ? event : strippedEvent(prefix, event));
   }
 
   #streamEnded(channel: Channel, error: StoreError): void {

@@ -20,6 +20,7 @@ import type {
   RangeRequest,
   Request,
   RequestOp,
+  SnapshotRequest,
   SortOrder,
   SortTarget,
   TxnRequest,
@@ -80,6 +81,7 @@ export const WIRE: WireNumbers = {
     leaseKeepAlive: 16,
     leaseTimeToLive: 17,
     leaseList: 18,
+    snapshot: 30,
   },
   result: {
     range: 1,
@@ -96,6 +98,7 @@ export const WIRE: WireNumbers = {
     leaseKeepAlive: 12,
     leaseTimeToLive: 13,
     leaseList: 14,
+    snapshot: 30,
   },
   sortOrder: { none: 0, ascend: 1, descend: 2 },
   sortTarget: { key: 0, version: 1, create: 2, mod: 3, value: 4 },
@@ -193,6 +196,13 @@ function requestFields(request: Request): Fields {
       return [kinds.status];
     case "hashKv":
       return [kinds.hashKv, request.revision ?? null];
+    case "snapshot":
+      return trimmed([
+        kinds.snapshot,
+        request.session ?? null,
+        request.part ?? null,
+        request.close === true ? true : null,
+      ]);
     default:
       request satisfies never;
       throw new RangeError("unknown kind of request");
@@ -358,6 +368,14 @@ function readRequest(fields: Fields): Request {
       atMost(fields, 2);
       const at = integerOrNone(fields[1]);
       return at === undefined ? { kind: "hashKv" } : { kind: "hashKv", revision: at };
+    }
+    case kinds.snapshot: {
+      atMost(fields, 4);
+      const request: Mutable<SnapshotRequest> = { kind: "snapshot" };
+      if (isSome(fields[1])) request.session = count(fields[1]);
+      if (isSome(fields[2])) request.part = count(fields[2]);
+      if (isSome(fields[3]) && boolean(fields[3])) request.close = true;
+      return request;
     }
     default:
       throw new RangeError("unknown kind of request");
@@ -548,6 +566,16 @@ function resultFields(result: Result): Fields {
       ];
     case "hashKv":
       return [kinds.hashKv, result.revision, result.hash, result.compactRevision, result.hashRevision];
+    case "snapshot":
+      return [
+        kinds.snapshot,
+        result.revision,
+        result.session,
+        result.bytes,
+        result.isLast,
+        result.aboutBytes,
+        result.version,
+      ];
     default:
       result satisfies never;
       throw new RangeError("unknown kind of result");
@@ -630,6 +658,17 @@ function readResult(fields: Fields): Result {
         hash: count(fields[2]),
         compactRevision: integer(fields[3]),
         hashRevision: integer(fields[4]),
+      };
+    case kinds.snapshot:
+      atMost(fields, 7);
+      return {
+        kind: "snapshot",
+        revision: revision(integer(fields[1])),
+        session: count(fields[2]),
+        bytes: bytes(fields[3]),
+        isLast: boolean(fields[4]),
+        aboutBytes: count(fields[5]),
+        version: text(fields[6]),
       };
     default:
       return readOpResult(fields);

@@ -133,6 +133,20 @@ export interface HashKvRequest {
   readonly revision?: number | undefined;
 }
 
+/**
+ * A member's own state as a file, part by part: the first request opens a session, the next ones carry its number. The
+ * member keeps the state for it until the last part, or until nobody has asked for a while.
+ */
+export interface SnapshotRequest {
+  readonly kind: "snapshot";
+  /** Absent: a new one. */
+  readonly session?: number | undefined;
+  /** Parts in order, from 0. */
+  readonly part?: number | undefined;
+  /** No part: the session is not needed any more. */
+  readonly close?: boolean | undefined;
+}
+
 export type Request =
   | RangeRequest
   | PutRequest
@@ -151,4 +165,5 @@ export type Request =
   | MemberPromoteRequest
   | MoveLeaderRequest
   | StatusRequest
-  | HashKvRequest;
+  | HashKvRequest
+  | SnapshotRequest;

@@ -100,6 +100,20 @@ export interface HashKvResult {
   readonly hashRevision: number;
 }
 
+export interface SnapshotPartResult {
+  readonly kind: "snapshot";
+  /** The revision of the state that is sent. */
+  readonly revision: Revision;
+  readonly session: number;
+  readonly bytes: Uint8Array;
+  /** There is no more, nor in this one: the session is over. */
+  readonly isLast: boolean;
+  /** About how many bytes there are in all. Never 0. */
+  readonly aboutBytes: number;
+  /** The member's release. */
+  readonly version: string;
+}
+
 export type Result =
   | OpResult
   | CompactResult
@@ -111,7 +125,8 @@ export type Result =
   | MembersResult
   | MoveLeaderResult
   | StatusResult
-  | HashKvResult;
+  | HashKvResult
+  | SnapshotPartResult;
 
 /** What travels back: the result and its stamp. */
 export type Response<R extends Result = Result> = { readonly header: ResponseHeader; readonly result: R };

@@ -1,14 +1,27 @@
 /** Who a member is, and when an empty one may take part (design section 6). */
 import { encodeUtf8, viewOf } from "../base/bytes.ts";
 import { StoreError } from "../base/errors.ts";
-import { type ClusterId, clusterId, compareIds, formatId, type MemberId, memberId } from "../base/ids.ts";
+import {
+  type ClusterId,
+  clusterId,
+  compareIds,
+  formatId,
+  logIndex,
+  type MemberId,
+  memberId,
+  term,
+} from "../base/ids.ts";
 import type { Random } from "../platform/random.ts";
 import type { World } from "../platform/world.ts";
 import type { Member } from "../protocol/key-value.ts";
+import type { EntryId } from "../raft/entry.ts";
 import type { ConfState } from "../raft/membership-types.ts";
 import { PeerMesh } from "../transport/peers.ts";
 import { decodeHello, encodeHello } from "./hello.ts";
 import type { Bootstrap, ServerOptions, ServerWorld } from "./options.ts";
+
+/** The log of a static cluster begins behind this place, as if a snapshot stood there: whoever joins later needs one. */
+export const BIRTH: EntryId = { index: logIndex(1), term: term(1) };
 
 export interface Birth {
   readonly memberId: MemberId;
@@ -22,7 +35,7 @@ export interface Birth {
 
 const NO_CONF: ConfState = { voters: [], votersOutgoing: [], learners: [], learnersNext: [], autoLeave: false };
 
-function idFrom(world: World, token: string, text: string): bigint {
+function idFrom(world: Pick<World, "hmac">, token: string, text: string): bigint {
   // Domain-separated from the secret's use of the same function; 0 is no id.
   const digest = world.hmac(encodeUtf8(`quorate-id/${token}`), encodeUtf8(text));
   return viewOf(digest).getBigUint64(0) || 1n;
@@ -33,7 +46,11 @@ export function randomId(random: Random): bigint {
 }
 
 /** Static ids: the member's from token and name, the cluster's from token and the sorted member ids. */
-export function birthOf(world: ServerWorld, options: ServerOptions, peerUrl: string | undefined): Birth {
+export function birthOf(
+  world: Pick<World, "hmac" | "random">,
+  options: Pick<ServerOptions, "name" | "bootstrap">,
+  peerUrl: string | undefined,
+): Birth {
   const bootstrap: Bootstrap = options.bootstrap;
   const peerUrls = peerUrl === undefined ? [] : [peerUrl];
   switch (bootstrap.kind) {

@@ -18,6 +18,7 @@ import { checkedId, type LeaseKeeper } from "./lease-keeper.ts";
 import type { MemberAdmin } from "./member-admin.ts";
 import type { Proposals } from "./proposals.ts";
 import type { Reads } from "./reads.ts";
+import type { SnapshotSessions } from "./snapshot-sessions.ts";
 
 /** etcd refuses new proposals above this many committed and unapplied entries (section 0.1). */
 const APPLY_BACKLOG_MAX = 5_000;
@@ -35,6 +36,7 @@ export interface RouterOptions {
   readonly reads: Reads;
   readonly admin: MemberAdmin;
   readonly leases: LeaseKeeper;
+  readonly snapshots: SnapshotSessions;
   readonly maxTxnOps: number;
   readonly maxRequestBytes: number;
   readonly maxPendingProposals: number;
@@ -109,6 +111,8 @@ export class Router {
         );
       case "status":
         return this.#answer(await this.#o.status());
+      case "snapshot":
+        return this.#answer(await this.#o.snapshots.handle(request, options.signal));
       case "memberList":
         if (request.linearizable) await this.#linearizable(deadline);
         return this.#answer({ kind: "members", members: this.#machine.members() }, revision(0));
@@ -211,6 +215,7 @@ function servedByLearner(request: Request): boolean {
   return (
     request.kind === "status" ||
     request.kind === "hashKv" ||
+    request.kind === "snapshot" ||
     (request.kind === "range" && request.serializable === true)
   );
 }

@@ -30,13 +30,13 @@ import { decodeConfState, encodeConfState } from "../raft/codec.ts";
 import type { ConfState } from "../raft/membership-types.ts";
 import { Raft } from "../raft/raft.ts";
 import { createDataDir, type DataDir, openDataDir, probeDataDir } from "../storage/data-dir.ts";
-import type { StateBackend } from "../storage/state-backend.ts";
+import type { StateBackend, StateSnapshot } from "../storage/state-backend.ts";
 import { ClientListener } from "../transport/client-listener.ts";
 import type { HttpAnswer } from "../transport/network.ts";
 import { PeerMesh } from "../transport/peers.ts";
 import { WatchFlow } from "../transport/watch-flow.ts";
 import { Applier } from "./applier.ts";
-import { awaitWitnesses, birthOf } from "./bootstrap.ts";
+import { awaitWitnesses, BIRTH, birthOf } from "./bootstrap.ts";
 import { bestSuccessor, Driver } from "./driver.ts";
 import { Flusher } from "./flusher.ts";
 import { healthAnswer } from "./health.ts";
@@ -49,13 +49,12 @@ import { PEER_CALL, PeerCalls } from "./peer-calls.ts";
 import { Proposals } from "./proposals.ts";
 import { Reads } from "./reads.ts";
 import { Router } from "./router.ts";
+import { SnapshotSessions } from "./snapshot-sessions.ts";
 import { SnapshotReception, SnapshotSender } from "./snapshots.ts";
 import { Watches } from "./watches.ts";
 
 /** Key of the Raft configuration as of the applied index, in the state. */
 const CONF_KEY = Uint8Array.of(KEY_SPACE.conf);
-/** The log of a static cluster begins behind this place, as if a snapshot stood there: whoever joins later needs one. */
-const BIRTH = { index: logIndex(1), term: term(1) };
 
 /** What a watch message weighs in process, beside its events. */
 const NEWS_BYTES = 64;
@@ -129,6 +128,7 @@ export class Server {
   readonly #watches: Watches;
   readonly #sender: SnapshotSender | undefined;
   readonly #reception: SnapshotReception;
+  readonly #snapshots: SnapshotSessions;
   readonly #staticUrls = new Map<MemberId, readonly string[]>();
   #listener: ClientListener | undefined;
   #state: StateBackend;
@@ -509,6 +509,14 @@ export class Server {
       connectedSince: (id) => this.#mesh?.connectedSince(id),
       calls: this.#calls,
     });
+    this.#snapshots = new SnapshotSessions({
+      clock,
+      random,
+      memberId: this.id,
+      clusterId: this.clusterId,
+      snapshot: () => this.#freshSnapshot(),
+      sizeBytes: () => this.#state.sizeBytes(),
+    });
     this.#router = new Router({
       memberId: this.id,
       clusterId: this.clusterId,
@@ -520,6 +528,7 @@ export class Server {
       reads: this.#reads,
       admin: this.#admin,
       leases: this.#leases,
+      snapshots: this.#snapshots,
       maxTxnOps: all.maxTxnOps,
       maxRequestBytes: all.maxRequestBytes,
       maxPendingProposals: all.maxPendingProposals,
@@ -726,6 +735,7 @@ export class Server {
     this.#applier.stop();
     this.#sender?.close();
     this.#reception.close();
+    this.#snapshots.stop();
     this.#sizeTimer?.cancel();
   }
 
@@ -760,6 +770,25 @@ export class Server {
       ...states.map((state) => state?.close()),
     ];
     void Promise.allSettled(ends).then(() => this.#end(error));
+  }
+
+  /** The state with everything that this member has applied by now. */
+  async #freshSnapshot(): Promise<StateSnapshot> {
+    const { index } = this.#applier.machine.applied;
+    try {
+      await this.#flusher.flush();
+    } catch (error) {
+      // As of any flush: nothing is known about what reached the disk.
+      this.#fail(error);
+      throw error;
+    }
+    if (this.#phase !== "running") throw new StoreError("STOPPED");
+    if (this.#state.appliedIndex < index) {
+      throw new StoreError("UNAVAILABLE", {
+        message: "quorate: this member is about to take another member's state; ask again, or ask another",
+      });
+    }
+    return this.#state.snapshot();
   }
 
   #switchState(index: LogIndex): void {

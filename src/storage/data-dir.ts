@@ -12,7 +12,7 @@ import { type Logger, silent } from "../platform/log.ts";
 import type { ConfState } from "../raft/membership-types.ts";
 import { asDamage, stateCorrupt, walCorrupt } from "./damage.ts";
 import { encodeRecord, type Identity, recordKey } from "./record.ts";
-import { createState, META_KEY, StateBackend, statePath } from "./state-backend.ts";
+import { createState, META_KEY, StateBackend, type StateRecord, statePath } from "./state-backend.ts";
 import { Tail } from "./tail.ts";
 import { describeIdentity, type Recovered, recoverWal, Wal } from "./wal.ts";
 
@@ -50,6 +50,8 @@ export interface CreateOptions {
   readonly base?: { readonly index: LogIndex; readonly term: Term };
   /** Writes the first records of the state. */
   readonly seed?: (store: SeedStore) => void;
+  /** What the state holds beside that, for a member that does not begin empty. None of them may be of `seed`'s keys. */
+  readonly records?: AsyncIterable<StateRecord>;
   readonly checksum: Checksum;
 }
 
@@ -105,7 +107,7 @@ async function lockBirth(disk: Disk): Promise<Database | undefined> {
 
 /** Makes a member's directory where `probeDataDir` said "empty". A crash at any step leaves it empty or complete. */
 export async function createDataDir(disk: Disk, options: CreateOptions): Promise<void> {
-  const { identity, conf, checksum, seed } = options;
+  const { identity, conf, checksum } = options;
   const base = options.base ?? { index: logIndex(0), term: term(0) };
   const at = (name: string): string => `${BIRTH}/${name}`;
   await disk.makeDirectory(BIRTH);
@@ -130,7 +132,7 @@ export async function createDataDir(disk: Disk, options: CreateOptions): Promise
       checksum,
     );
     await wal.batch([{ kind: "put", key, value: first.bytes }], { sync: true });
-    await createState(disk, at(statePath(FIRST_GENERATION)), base, seeded(seed), checksum);
+    await createState(disk, at(statePath(FIRST_GENERATION)), base, firstRecords(options), checksum);
     await Tail.create(disk, at(TAIL), { number: 1, crc: first.crc }, checksum);
 
     await disk.rename(at(statePath(FIRST_GENERATION)), statePath(FIRST_GENERATION));
@@ -250,8 +252,13 @@ async function closeAll(opened: readonly { close(): Promise<void> }[]): Promise<
   for (const end of ends) if (end.status === "rejected") throw end.reason;
 }
 
-function seeded(seed: CreateOptions["seed"]): readonly (readonly [Uint8Array, Uint8Array])[] {
-  const records = new Map<string, readonly [Uint8Array, Uint8Array]>();
+async function* firstRecords({ seed, records }: CreateOptions): AsyncGenerator<StateRecord, void, undefined> {
+  if (records !== undefined) yield* records;
+  yield* seeded(seed);
+}
+
+function seeded(seed: CreateOptions["seed"]): readonly StateRecord[] {
+  const records = new Map<string, StateRecord>();
   const name = (key: Uint8Array): string => key.join(".");
   seed?.({
     read: (key) => records.get(name(key))?.[1].slice(),

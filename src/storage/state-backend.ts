@@ -25,8 +25,13 @@ const CACHE_BYTES = 32 << 20;
 /** Keys, and bytes, prepared in one go: about 2 ms of the loop. */
 const SLICE_KEYS = 500;
 const SLICE_BYTES = 512 << 10;
+/** Written at a time while a state is made. */
+const CREATE_BATCH_BYTES = 1 << 20;
 /** Beyond key and value, what a buffered write costs. */
 const WRITE_OVERHEAD_BYTES = 64;
+
+/** Key and payload, without the checksum. */
+export type StateRecord = readonly [key: Uint8Array, payload: Uint8Array];
 
 /** Records by the byte strings of their keys, each with room for its checksum; `ABSENT` deletes. */
 type Writes = Map<string, Uint8Array>;
@@ -340,25 +345,35 @@ class Pin {
   }
 }
 
-/** The first content of a new state database, durable when resolved. */
+/**
+ * The first content of a new state database, durable when resolved. Written in batches where there is much of it, and its
+ * own record last: a database without that is nothing.
+ */
 export async function createState(
   disk: Disk,
   path: string,
   at: { readonly index: LogIndex; readonly term: Term },
-  records: Iterable<readonly [Uint8Array, Uint8Array]>,
+  records: Iterable<StateRecord> | AsyncIterable<StateRecord>,
   checksum: Checksum,
 ): Promise<void> {
   const database = await disk.openDatabase(path, { create: true });
   const tally = new Tally();
-  const ops: DatabaseOp[] = [];
-  for (const [key, value] of records) {
-    const stored = sealRecord(key, value, checksum);
-    if (key[0] === REVISION_SPACE) tally.rise(key);
-    tally.add(key, stored);
-    ops.push({ kind: "put", key, value: stored });
-  }
-  ops.push({ kind: "put", key: META_KEY, value: encodeMeta({ ...at, tally }, checksum) });
+  let ops: DatabaseOp[] = [];
+  let opBytes = 0;
   try {
+    for await (const [key, value] of records) {
+      const stored = sealRecord(key, value, checksum);
+      if (key[0] === REVISION_SPACE) tally.rise(key);
+      tally.add(key, stored);
+      ops.push({ kind: "put", key, value: stored });
+      opBytes += key.length + stored.length;
+      if (opBytes < CREATE_BATCH_BYTES) continue;
+      // Synced each, because LevelDB does not sync the log that it leaves at a rotation.
+      await database.batch(ops, { sync: true });
+      ops = [];
+      opBytes = 0;
+    }
+    ops.push({ kind: "put", key: META_KEY, value: encodeMeta({ ...at, tally }, checksum) });
     await database.batch(ops, { sync: true });
   } finally {
     await database.close();

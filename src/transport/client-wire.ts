@@ -137,6 +137,7 @@ export function changesNothing(request: Request): boolean {
     case "leaseKeepAlive":
     case "leaseTimeToLive":
     case "leaseList":
+    case "snapshot":
       return true;
     case "txn":
       return request.success.every(isRange) && request.failure.every(isRange);

@@ -28,7 +28,8 @@ test("these are the commands", () => {
     ...["cluster", "server", "put", "get", "del", "txn", "watch", "compaction"],
     ...["lease grant", "lease revoke", "lease timetolive", "lease list", "lease keep-alive"],
     ...["member list", "member add", "member remove", "member promote", "member update"],
-    ...["move-leader", "endpoint status", "endpoint hashkv", "endpoint health", "version"],
+    ...["move-leader", "endpoint status", "endpoint hashkv", "endpoint health"],
+    ...["snapshot save", "snapshot status", "snapshot restore", "check perf", "version"],
   ]);
 });
 
@@ -87,6 +88,24 @@ describe("bad arguments give one line and change nothing", () => {
     ["an interactive watch of a key", ["watch", "-i", "a"], 128, "come from stdin"],
     ["an absent file", ["cluster", "--config", "absent.json"], 6, "cannot read absent.json"],
     ["an unknown log level", ["cluster", "--log-level", "loud"], 128, "loud"],
+    ["a save from several members", ["snapshot", "save", "f", "--endpoints", "a:1,b:2"], 128, "not multiple [a:1 b:2]"],
+    ["a snapshot that is not there", ["snapshot", "status", "absent.snap"], 6, "absent.snap"],
+    ["a bump that is negative", ["snapshot", "restore", "f", "--bump-revision", "-1"], 128, "whole number from 0"],
+    [
+      "a member that the list has not",
+      ["snapshot", "restore", "f", "--name", "a", "--initial-cluster", "b=ws://127.0.0.1:1"],
+      128,
+      'no member "a"',
+    ],
+    [
+      "another address than the list's",
+      [
+        ...["snapshot", "restore", "f", "--name", "b", "--initial-cluster", "b=ws://127.0.0.1:1"],
+        ...["--initial-advertise-peer-urls", "ws://127.0.0.1:2"],
+      ],
+      128,
+      "should have b=ws://127.0.0.1:2",
+    ],
     ["too many nodes", ["cluster", "--nodes", "50"], 128, "from 1 to 9"],
   ];
 

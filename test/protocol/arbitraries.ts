@@ -127,6 +127,9 @@ export const anyRequest: fc.Arbitrary<Request> = plain(
     lease.map((id) => ({ kind: "leaseKeepAlive" as const, id })),
     fc.tuple(lease, optional("keys", flag)).map(([id, more]) => ({ kind: "leaseTimeToLive" as const, id, ...more })),
     fc.constant({ kind: "leaseList" as const }),
+    fc
+      .tuple(optional("session", count), optional("part", count), optional("close", flag))
+      .map(([session, part, close]) => ({ kind: "snapshot" as const, ...session, ...part, ...close })),
   ),
 );
 
@@ -217,6 +220,10 @@ const result: fc.Arbitrary<Result> = fc.oneof(
     keys: fc.array(bytes, { maxLength: 3 }),
   }),
   fc.record({ kind: fc.constant("leaseList" as const), leases: fc.array(lease, { maxLength: 3 }) }),
+  fc.record({
+    ...{ kind: fc.constant("snapshot" as const), revision: at, session: count, bytes },
+    ...{ isLast: fc.boolean(), aboutBytes: count, version: fc.string() },
+  }),
 );
 const header: fc.Arbitrary<ResponseHeader> = fc.record({
   clusterId: cluster,

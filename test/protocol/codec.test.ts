@@ -94,6 +94,9 @@ const REQUESTS: Readonly<Record<string, Request>> = {
   leaseTimeToLive: { kind: "leaseTimeToLive", id: leaseId(5n) },
   "leaseTimeToLive with keys": { kind: "leaseTimeToLive", id: leaseId(5n), keys: true },
   leaseList: { kind: "leaseList" },
+  snapshot: { kind: "snapshot" },
+  "snapshot's next part": { kind: "snapshot", session: 7, part: 1 },
+  "snapshot no longer wanted": { kind: "snapshot", session: 7, close: true },
 };
 
 const kv: KeyValue = { key, createRevision: revision(2), modRevision: revision(6), version: 4, value, lease: NO_LEASE };
@@ -142,6 +145,15 @@ const RESULTS: Readonly<Record<string, Result>> = {
     keys: [key, value],
   },
   leaseList: { kind: "leaseList", leases: [leaseId(-1n), leaseId(5n)] },
+  snapshot: {
+    kind: "snapshot",
+    revision: revision(7),
+    session: 0xffff_ffff,
+    bytes: value,
+    isLast: false,
+    aboutBytes: 4_096,
+    version: "1.2.3",
+  },
 };
 
 const ERRORS: Readonly<Record<string, StoreError>> = {

@@ -1,6 +1,6 @@
 /** `quorate lease`: leases and what hangs on them. */
 import type { Command } from "commander";
-import { type LeaseId, leaseId } from "../../base/ids.ts";
+import { formatId, type LeaseId, leaseId } from "../../base/ids.ts";
 import { fail } from "../exit.ts";
 import { example, type Globals, globalsOf, wholeNumber, withClient } from "../globals.ts";
 
@@ -109,7 +109,7 @@ async function keepAlive(globals: Globals, id: LeaseId, once: boolean): Promise<
     } catch (error) {
       if (!StoreError.is(error, "LEASE_NOT_FOUND") && !StoreError.is(error, "TIMEOUT")) throw error;
       if (globals.format === "simple") {
-        process.stdout.write(`lease ${id.toString(16).padStart(16, "0")} expired or revoked.\n`);
+        process.stdout.write(`lease ${formatId(id).padStart(16, "0")} expired or revoked.\n`);
       }
     }
   });

@@ -1,0 +1,148 @@
+/** Runs the load of `check perf`: each client has a connection of its own and one write under way, all share one rate. */
+import { randomBytes } from "node:crypto";
+import { concatBytes, encodeUtf8 } from "../base/bytes.ts";
+import type { Client } from "../client/client.ts";
+import { connect } from "../node/connect.ts";
+import { Latencies, type Load, verdict } from "./check-perf.ts";
+import { fail } from "./exit.ts";
+import { type Globals, withClient } from "./globals.ts";
+import { ProgressBar } from "./progress.ts";
+
+const KEY_BYTES = 256;
+const VALUE = new Uint8Array(1_024);
+const CLEANUP_MS = 30_000;
+/** A write is given as long as it takes: how long that was is what is judged. */
+const NO_LIMIT_MS = 3_600_000;
+/** Writes that may be caught up with at once, as a share of a second's: a timer is late by about as much. */
+const BURST = 0.01;
+
+export interface PerfCheck {
+  readonly load: Load;
+  readonly prefix: string;
+  readonly durationMs: number;
+  readonly compact: boolean;
+}
+
+/** Prints what it finds; whether the cluster passes. */
+export async function checkPerf(globals: Globals, check: PerfCheck): Promise<boolean> {
+  const { load, prefix, durationMs } = check;
+  return withClient(globals, async (client, { signal, timeoutMs }) => {
+    const found = await client.get(prefix, { prefix: true, limit: 1, keysOnly: true, signal, timeoutMs });
+    if (found.kvs.length > 0) {
+      fail("invalidInput", `prefix "${prefix}" has keys. Delete with 'quorate del --prefix ${prefix}' first`);
+    }
+    const clients: Client[] = [];
+    const latencies = new Latencies();
+    const errors = new Map<string, number>();
+    const bar = new ProgressBar((seconds) => String(Math.floor(seconds)));
+    let seconds = 0;
+    try {
+      // One listener for all: what is under way ends with its client.
+      signal.addEventListener("abort", () => {
+        for (const each of clients) void each.close();
+      });
+      for (let i = 0; i < load.clients; i++) {
+        clients.push(await connect({ endpoints: globals.endpoints, dialTimeoutMs: globals.dialTimeoutMs }));
+      }
+      const begun = performance.now();
+      const until = begun + durationMs;
+      const rate = new Rate(load.rate, () => performance.now() < until && !signal.aborted);
+      const drawn = setInterval(() => bar.show((performance.now() - begun) / 1000, durationMs / 1000), 200);
+      try {
+        await Promise.all(
+          clients.map(async (each) => {
+            while (await rate.turn()) {
+              const at = performance.now();
+              try {
+                await each.put(concatBytes([encodeUtf8(prefix), newKey()]), VALUE, { timeoutMs: NO_LIMIT_MS });
+                latencies.add((performance.now() - at) / 1000);
+              } catch (error) {
+                const text = error instanceof Error ? error.message : String(error);
+                errors.set(text, (errors.get(text) ?? 0) + 1);
+              }
+            }
+          }),
+        );
+        seconds = (performance.now() - begun) / 1000;
+      } finally {
+        clearInterval(drawn);
+        rate.stop();
+      }
+      bar.show(durationMs / 1000, durationMs / 1000);
+    } finally {
+      bar.end();
+      for (const each of clients) await each.close();
+    }
+    await cleanUp(client, check);
+    signal.throwIfAborted();
+    const { lines, passed } = verdict({ latencies, errors, seconds }, load.rate);
+    process.stdout.write(lines.map((line) => `${line}\n`).join(""));
+    return passed;
+  });
+}
+
+/** Whatever was written goes, also after a Ctrl-C. */
+async function cleanUp(client: Client, { prefix, compact }: PerfCheck): Promise<void> {
+  try {
+    const { header } = await client.delete(prefix, { prefix: true, timeoutMs: CLEANUP_MS });
+    if (!compact) return;
+    process.stdout.write(`Compacting with revision ${header.revision}\n`);
+    await client.compact(header.revision, { physical: true, timeoutMs: CLEANUP_MS });
+    process.stdout.write(`Compacted with revision ${header.revision}\n`);
+  } catch (error) {
+    const text = error instanceof Error ? error.message : String(error);
+    process.stdout.write(`FAIL: Cleanup failed during key deletion: ERROR(${text})\n`);
+  }
+}
+
+/** A number, and zeros behind it: as many keys as writes, spread over the whole space. */
+function newKey(): Uint8Array {
+  const key = new Uint8Array(KEY_BYTES);
+  key.set(randomBytes(9));
+  return key;
+}
+
+/** Turns at an even rate, first come first served. */
+class Rate {
+  readonly #perMs: number;
+  readonly #most: number;
+  readonly #goesOn: () => boolean;
+  readonly #waiting: ((goesOn: boolean) => void)[] = [];
+  readonly #timer: NodeJS.Timeout;
+  #turns = 1;
+  #at = performance.now();
+
+  constructor(perSecond: number, goesOn: () => boolean) {
+    this.#perMs = perSecond / 1000;
+    this.#most = Math.max(1, perSecond * BURST);
+    this.#goesOn = goesOn;
+    this.#timer = setInterval(() => this.#release(), 1);
+  }
+
+  /** False once it is over. */
+  turn(): Promise<boolean> {
+    return new Promise((resolve) => {
+      this.#waiting.push(resolve);
+      this.#release();
+    });
+  }
+
+  stop(): void {
+    clearInterval(this.#timer);
+    for (const resolve of this.#waiting.splice(0)) resolve(false);
+  }
+
+  #release(): void {
+    const now = performance.now();
+    this.#turns = Math.min(this.#most, this.#turns + (now - this.#at) * this.#perMs);
+    this.#at = now;
+    if (!this.#goesOn()) {
+      for (const resolve of this.#waiting.splice(0)) resolve(false);
+      return;
+    }
+    while (this.#turns >= 1 && this.#waiting.length > 0) {
+      this.#turns -= 1;
+      this.#waiting.shift()!(true);
+    }
+  }
+}
