@@ -1,5 +1,6 @@
 /** The table of commands, apart from `main.ts` so that a test can read it without running one. */
 import { Command } from "commander";
+import { registerAlarm } from "./commands/alarm.ts";
 import { registerCluster } from "./commands/cluster.ts";
 import { registerCompaction } from "./commands/compaction.ts";
 import { registerDel } from "./commands/del.ts";
@@ -38,6 +39,7 @@ export function buildProgram(): Command {
   registerMember(program);
   registerMoveLeader(program);
   registerEndpoint(program);
+  registerAlarm(program);
   registerVersion(program);
   return program;
 }

@@ -11,6 +11,7 @@ import type { Channel } from "../protocol/channel.ts";
 import type { ResponseHeader } from "../protocol/key-value.ts";
 import type { Request, RequestOp } from "../protocol/requests.ts";
 import type { HashKvResult, Response, ResultOf, StatusResult } from "../protocol/responses.ts";
+import { Alarms } from "./alarms.ts";
 import { type Dial, Endpoints, mayPass, textOf } from "./endpoints.ts";
 import { InProcessRoute } from "./in-process.ts";
 import {
@@ -92,6 +93,8 @@ export class Client implements AsyncDisposable {
   readonly members: Members;
   /** Keys that live only as long as somebody keeps them alive. */
   readonly lease: Leases;
+  /** What members say is wrong. */
+  readonly alarms: Alarms;
   readonly #route: Route;
   readonly #clock: Clock;
   readonly #random: Random;
@@ -114,6 +117,7 @@ export class Client implements AsyncDisposable {
     this.#timeoutMs = options.timeoutMs ?? TIMEOUT_MS;
     this.#dialTimeoutMs = options.dialTimeoutMs ?? DIAL_TIMEOUT_MS;
     this.members = new Members((request, call) => this.request(request, call));
+    this.alarms = new Alarms((request, call) => this.request(request, call));
     this.lease = new Leases({
       clock: options.clock,
       send: (request, call) => this.request(request, call),

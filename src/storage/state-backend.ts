@@ -13,7 +13,7 @@ import type { Checksum } from "../platform/checksum.ts";
 import type { Database, DatabaseOp, DatabaseSnapshot, Disk } from "../platform/disk.ts";
 import { asDamage, stateCorrupt, tooNew } from "./damage.ts";
 import { streamOf } from "./snapshot-format.ts";
-import { openRecord, sealRecord } from "./state-record.ts";
+import { openRecord, RECORD_CRC_BYTES, sealRecord } from "./state-record.ts";
 import { REVISION_SPACE, Tally } from "./tally.ts";
 import { ValueCache } from "./value-cache.ts";
 
@@ -78,6 +78,10 @@ export class StateBackend {
   #meta: StateMeta;
   #buffer = new Map<string, Write>();
   #bufferedBytes = 0;
+  /** Of the records flushed, of those in the buffer, and of those being flushed. */
+  #recordBytes = 0;
+  #newBytes = 0;
+  #flushingBytes = 0;
   #flushing: Map<string, Write> | undefined;
   /** The state before the flush under way. */
   #pinned: Pin | undefined;
@@ -127,6 +131,14 @@ export class StateBackend {
     return this.#bufferedBytes;
   }
 
+  /**
+   * Bytes of all records, keys and checksums included: what was scanned at opening, and every change since. What was
+   * overwritten or deleted counts until it is flushed, so this is never too low. Not LevelDB's own size on disk.
+   */
+  get recordBytes(): number {
+    return this.#recordBytes + this.#newBytes + this.#flushingBytes;
+  }
+
   read(key: Uint8Array): Uint8Array | undefined {
     const name = toByteString(key);
     const write = this.#buffer.get(name) ?? this.#flushing?.get(name);
@@ -161,6 +173,8 @@ export class StateBackend {
     const writes = this.#buffer;
     this.#buffer = new Map();
     this.#bufferedBytes = 0;
+    this.#flushingBytes = this.#newBytes;
+    this.#newBytes = 0;
     this.#flushing = writes;
     this.#pinned = new Pin(this.#database.snapshot(), this.#meta);
     const flushed = this.#flush(writes, { index: at.index, term: at.term }).catch((error) => {
@@ -180,6 +194,7 @@ export class StateBackend {
     const pin = this.#pin();
     const path = statePath(this.generation);
     const found = new Tally();
+    let bytes = 0;
     const iterator = pin.snapshot.iterate({});
     try {
       let metaSeen = false;
@@ -193,11 +208,13 @@ export class StateBackend {
             continue;
           }
           found.add(key, stored);
+          bytes += key.length + stored.length;
           visit(key, value);
         }
       }
       const difference = metaSeen ? pin.meta.tally.differs(found) : "its own record is missing";
       if (difference !== undefined) throw stateCorrupt(`${path}: ${difference}`);
+      if (pin.meta === this.#meta) this.#recordBytes = bytes;
     } catch (error) {
       throw asDamage(error, stateCorrupt, path);
     } finally {
@@ -251,6 +268,7 @@ export class StateBackend {
       assert(false, "state", () => `no record may have the key ${write.key.join(".")}`);
     }
     const name = toByteString(write.key);
+    this.#newBytes += sizeOf(write) - sizeOf(this.#buffer.get(name));
     this.#buffer.set(name, write);
     this.#bufferedBytes += write.key.length + (write.value?.length ?? 0) + WRITE_OVERHEAD_BYTES;
   }
@@ -278,6 +296,7 @@ export class StateBackend {
   async #flush(writes: Map<string, Write>, at: { readonly index: LogIndex; readonly term: Term }): Promise<void> {
     const ops: DatabaseOp[] = [];
     const tally = this.#meta.tally.clone();
+    let grown = 0;
     let sliceBytes = 0;
     let sliceKeys = 0;
     for (const { key, value } of writes.values()) {
@@ -287,13 +306,15 @@ export class StateBackend {
         // Any call of the disk is a turn of the loop: others run before it returns.
         await this.#disk.exists(statePath(this.generation));
       }
-      this.#prepare(key, value, tally, ops);
+      grown += this.#prepare(key, value, tally, ops);
       sliceBytes += key.length + (value?.length ?? 0);
     }
     const meta: StateMeta = { ...at, tally };
     ops.push({ kind: "put", key: META_KEY, value: encodeMeta(meta, this.#checksum) });
     await this.#database.batch(ops, { sync: true });
     this.#meta = meta;
+    this.#recordBytes += grown;
+    this.#flushingBytes = 0;
     this.#flushing = undefined;
     // Only now: until the batch is in, LevelDB answers with what was before.
     for (const [name, { value }] of writes) {
@@ -305,23 +326,33 @@ export class StateBackend {
     await pinned?.drop();
   }
 
-  /** The operation that a write becomes, and what it does to the tally: that depends on what it replaces. */
-  #prepare(key: Uint8Array, value: Uint8Array | undefined, tally: Tally, ops: DatabaseOp[]): void {
+  /**
+   * The operation that a write becomes, and what it does to the tally: that depends on what it replaces. Returns by how
+   * many bytes the records grow.
+   */
+  #prepare(key: Uint8Array, value: Uint8Array | undefined, tally: Tally, ops: DatabaseOp[]): number {
     const isNew = value !== undefined && key[0] === REVISION_SPACE && tally.rise(key);
     const old = isNew ? undefined : this.#database.getSync(key);
     if (old !== undefined) {
       if (openRecord(key, old, this.#checksum) === undefined) throw damagedRecord(statePath(this.generation), key);
       tally.subtract(key, old);
     }
+    const gone = old === undefined ? 0 : key.length + old.length;
     if (value === undefined) {
       // Also where none was found: if LevelDB hid it, the sums no longer fit, and the next opening notices.
       ops.push({ kind: "del", key });
-      return;
+      return -gone;
     }
     const stored = sealRecord(key, value, this.#checksum);
     tally.add(key, stored);
     ops.push({ kind: "put", key, value: stored });
+    return key.length + stored.length - gone;
   }
+}
+
+/** As a record; nothing for a deletion. */
+function sizeOf(write: Write | undefined): number {
+  return write?.value === undefined ? 0 : write.key.length + RECORD_CRC_BYTES + write.value.length;
 }
 
 /** One view of LevelDB, shared until the last that took it drops it. */

@@ -138,6 +138,8 @@ export function changesNothing(request: Request): boolean {
     case "leaseTimeToLive":
     case "leaseList":
       return true;
+    case "alarm":
+      return request.action === "get";
     case "txn":
       return request.success.every(isRange) && request.failure.every(isRange);
     default:

@@ -58,6 +58,7 @@ const put = fc.record(
   },
   { requiredKeys: ["kind", "key", "value"] },
 );
+const alarm = fc.constantFrom("nospace" as const, "corrupt" as const);
 const deleteRange = fc.record(
   { kind: fc.constant("deleteRange" as const), key: bytes, rangeEnd: bytes, prevKv: flag },
   { requiredKeys: ["kind", "key"] },
@@ -127,6 +128,10 @@ export const anyRequest: fc.Arbitrary<Request> = plain(
     lease.map((id) => ({ kind: "leaseKeepAlive" as const, id })),
     fc.tuple(lease, optional("keys", flag)).map(([id, more]) => ({ kind: "leaseTimeToLive" as const, id, ...more })),
     fc.constant({ kind: "leaseList" as const }),
+    fc.record(
+      { kind: fc.constant("alarm" as const), action: fc.constantFrom("get", "activate", "deactivate"), member, alarm },
+      { requiredKeys: ["kind", "action"] },
+    ),
   ),
 );
 
@@ -184,6 +189,7 @@ const result: fc.Arbitrary<Result> = fc.oneof(
       version: fc.string(),
       dbSize: count,
       dbSizeInUse: count,
+      dbSizeQuota: count,
       leader: member,
       raftIndex: count,
       raftTerm: count,
@@ -195,7 +201,7 @@ const result: fc.Arbitrary<Result> = fc.oneof(
     {
       requiredKeys: [
         ...(["kind", "revision", "version", "dbSize", "dbSizeInUse", "raftIndex", "raftTerm"] as const),
-        ...(["raftAppliedIndex", "errors", "isLearner", "stateHash"] as const),
+        ...(["raftAppliedIndex", "errors", "isLearner", "stateHash", "dbSizeQuota"] as const),
       ],
     },
   ),
@@ -206,6 +212,7 @@ const result: fc.Arbitrary<Result> = fc.oneof(
     compactRevision: int,
     hashRevision: int,
   }),
+  fc.record({ kind: fc.constant("alarm" as const), alarms: fc.array(fc.record({ member, alarm }), { maxLength: 3 }) }),
   fc.record({ kind: fc.constant("leaseGrant" as const), revision: at, id: lease, ttl: int }),
   fc.record({ kind: fc.constant("leaseRevoke" as const), revision: at }),
   fc.record({ kind: fc.constant("leaseKeepAlive" as const), id: lease, ttl: int }),

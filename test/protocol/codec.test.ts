@@ -94,6 +94,8 @@ const REQUESTS: Readonly<Record<string, Request>> = {
   leaseTimeToLive: { kind: "leaseTimeToLive", id: leaseId(5n) },
   "leaseTimeToLive with keys": { kind: "leaseTimeToLive", id: leaseId(5n), keys: true },
   leaseList: { kind: "leaseList" },
+  alarm: { kind: "alarm", action: "get" },
+  "alarm raised": { kind: "alarm", action: "activate", member: memberId(5n), alarm: "nospace" },
 };
 
 const kv: KeyValue = { key, createRevision: revision(2), modRevision: revision(6), version: 4, value, lease: NO_LEASE };
@@ -128,6 +130,7 @@ const RESULTS: Readonly<Record<string, Result>> = {
     errors: ["etcdserver: no leader"],
     isLearner: false,
     stateHash: "a1",
+    dbSizeQuota: 2_147_483_648,
   },
   hashKv: { kind: "hashKv", revision: revision(7), hash: 0xffff_ffff, compactRevision: -1, hashRevision: 7 },
   leaseGrant: { kind: "leaseGrant", revision: revision(7), id: leaseId(0x694dn), ttl: 60 },
@@ -142,6 +145,7 @@ const RESULTS: Readonly<Record<string, Result>> = {
     keys: [key, value],
   },
   leaseList: { kind: "leaseList", leases: [leaseId(-1n), leaseId(5n)] },
+  alarm: { kind: "alarm", alarms: [{ member: memberId(5n), alarm: "corrupt" }] },
 };
 
 const ERRORS: Readonly<Record<string, StoreError>> = {
