@@ -24,11 +24,22 @@ export function hashRevision(store: Store, requested: number): number {
   return at;
 }
 
+/** How far a hash is, for whoever reads records in bulk before they are asked for. */
+export interface HashCursor {
+  /** The next record that is read, once the order of all is known. What follows it in the state's order comes next. */
+  next: { readonly main: number; readonly sub: number } | undefined;
+}
+
 /**
  * As if the last compaction had dropped all it may: how far each member got with dropping does not show. The caller
  * pins `compactRevision` meanwhile, so that no later compaction drops what is hashed.
  */
-export function* hashKv(store: Store, at: number, budget: Budget): Slices<HashKvResult> {
+export function* hashKv(
+  store: Store,
+  at: number,
+  budget: Budget,
+  cursor: HashCursor = { next: undefined },
+): Slices<HashKvResult> {
   const { compactRevision, revision: current } = store;
   const found: Place[] = [];
   let keepsAny = false;
@@ -47,13 +58,19 @@ export function* hashKv(store: Store, at: number, budget: Budget): Slices<HashKv
   });
   const records = yield* sortInSlices(found, (a, b) => a.main - b.main || a.sub - b.sub, budget);
   let hash = crc32c(encodeUtf8("key"));
-  for (const { main, sub, spare } of records) {
+  cursor.next = records[0];
+  if (cursor.next !== undefined) yield;
+  for (let i = 0; i < records.length; i++) {
+    const { main, sub, spare } = records[i]!;
     if (spare && keepsAny) continue;
     const kv = store.records.read(main, sub);
     hash = crc32c(recordKey(main, sub, kv.version === 0), hash);
     hash = crc32c(encodeKeyValue(kv), hash);
     budget.left -= 1;
-    if (budget.left <= 0) yield;
+    if (budget.left <= 0) {
+      cursor.next = records[i + 1];
+      yield;
+    }
   }
   return { kind: "hashKv", revision: current, hash, compactRevision, hashRevision: revision(at) };
 }

@@ -7,7 +7,7 @@ import { fail } from "../base/assert.ts";
 import { StoreError } from "../base/errors.ts";
 import type { LogIndex, MemberId, Revision, Term } from "../base/ids.ts";
 import { Compactor } from "../kv/compaction.ts";
-import { hashKv, hashRevision } from "../kv/hash-kv.ts";
+import { type HashCursor, hashKv, hashRevision } from "../kv/hash-kv.ts";
 import type { Change } from "../kv/history.ts";
 import { KeyIndex } from "../kv/key-index.ts";
 import { UNBOUNDED } from "../kv/result-room.ts";
@@ -39,6 +39,7 @@ import {
   META_KEY,
   type MemberRecord,
   memberKey,
+  revisionKey,
   StateLeases,
   StateRecords,
 } from "./records.ts";
@@ -90,7 +91,10 @@ export interface SlicedRead<R> {
 }
 export type RangeRead = SlicedRead<RangeResult>;
 export type TxnRead = SlicedRead<TxnResult>;
-export type HashKvRead = SlicedRead<HashKvResult>;
+export interface HashKvRead extends SlicedRead<HashKvResult> {
+  /** The state's key of the record that the next step begins with: it and what follows may be read in bulk before. */
+  readonly next: Uint8Array | undefined;
+}
 
 export interface MachineMetrics extends Readonly<OperationCounts> {
   /** Keys that exist now. */
@@ -432,7 +436,13 @@ export class Machine {
   startHashKv(revision: number): HashKvRead {
     const store = this.#store;
     const at = hashRevision(store, revision);
-    return read(store.pin(store.compactRevision), (budget) => hashKv(store, at, budget));
+    const cursor: HashCursor = { next: undefined };
+    return {
+      ...read(store.pin(store.compactRevision), (budget) => hashKv(store, at, budget, cursor)),
+      get next() {
+        return cursor.next === undefined ? undefined : revisionKey(cursor.next.main, cursor.next.sub);
+      },
+    };
   }
 
   // --- compaction ---

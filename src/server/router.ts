@@ -17,7 +17,7 @@ import type {
   Request,
   TxnRequest,
 } from "../protocol/requests.ts";
-import type { Response, Result } from "../protocol/responses.ts";
+import type { HashKvResult, Response, Result } from "../protocol/responses.ts";
 import type { ConfChange } from "../raft/membership-types.ts";
 import type { Applier } from "./applier.ts";
 import type { Driver } from "./driver.ts";
@@ -51,6 +51,8 @@ export interface RouterOptions {
   readonly requestTimeoutMs: number;
   readonly isLearner: () => boolean;
   readonly status: () => Promise<Result>;
+  /** Fetches records of the state from this key on, so that reads find them in memory; returns how many. */
+  readonly readAhead: (key: Uint8Array) => Promise<number>;
   /** Begins or goes on with dropping what a compaction allows; resolves when nothing is left to drop. */
   readonly compacted: () => Promise<void>;
 }
@@ -116,9 +118,7 @@ export class Router {
         return this.#answer({ kind: "leaseList", leases: this.#o.leases.list() });
       case "hashKv":
         checkHashKv(request);
-        return this.#answer(
-          await this.#inSlices(this.#machine.startHashKv(request.revision ?? 0), deadline, options.signal),
-        );
+        return this.#answer(await this.#hashKv(request.revision ?? 0, deadline, options.signal));
       case "alarm":
         return this.#alarm(request, deadline, options.signal);
       case "status":
@@ -224,11 +224,26 @@ export class Router {
     await waiting;
   }
 
-  /** Nobody waits for it any more: it ends between two slices. */
-  async #inSlices<R>(steps: Steps<R>, deadline: number, signal: AbortSignal | undefined): Promise<R> {
+  /** A hash reads every record in the order in which the state has them, so they come in bulk. */
+  #hashKv(revision: number, deadline: number, signal: AbortSignal | undefined): Promise<HashKvResult> {
+    const read = this.#machine.startHashKv(revision);
+    return this.#inSlices(read, deadline, signal, async () => {
+      const { next } = read;
+      // None are found where the rest is not flushed yet, and is in memory anyhow.
+      return next === undefined ? READ_STEPS_PER_TURN : (await this.#o.readAhead(next)) || READ_STEPS_PER_TURN;
+    });
+  }
+
+  /** Nobody waits for it any more: it ends between two slices. `prepare` says how many steps the next one takes. */
+  async #inSlices<R>(
+    steps: Steps<R>,
+    deadline: number,
+    signal: AbortSignal | undefined,
+    prepare?: () => Promise<number>,
+  ): Promise<R> {
     try {
       for (;;) {
-        const result = steps.step(READ_STEPS_PER_TURN);
+        const result = steps.step(prepare === undefined ? READ_STEPS_PER_TURN : await prepare());
         if (result !== undefined) return result;
         if (signal?.aborted === true) throw new StoreError("CANCELLED", { cause: signal.reason });
         if (this.#o.clock.now() >= deadline) throw new StoreError("TIMEOUT");

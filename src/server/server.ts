@@ -341,6 +341,8 @@ export class Server {
         },
         onRoundTrip: (peer, ms) => metrics.peerRoundTrip(peer, ms / 1000),
         onStream: (from, connection) => this.#reception.accept(from, connection),
+        isRemoved: (peer) => this.#applier.machine.removedMembers.has(peer),
+        onRemoved: () => this.#endAsRemoved(),
       });
     }
     this.#driver = new Driver(
@@ -562,6 +564,7 @@ export class Server {
       requestTimeoutMs: all.requestTimeoutMs ?? 5_000 + 2 * all.electionTimeoutMs,
       isLearner: () => this.isLearner,
       status: async () => this.#statusResult(),
+      readAhead: (key) => this.#state.readAhead(key).catch(() => 0),
       compacted: () => this.#compact(),
     });
   }
@@ -835,17 +838,21 @@ export class Server {
       peers.push({ id: member.id, urls: [...new Set(urls)] });
     }
     this.#mesh.setPeers(peers);
-    if (!this.#removed && this.#applier.machine.removedMembers.has(this.id)) {
-      this.#removed = true;
-      // Its callers get their answers first, and the others the commit that removed it (M8).
-      this.#world.clock.after(this.#options.electionTimeoutMs, () =>
-        this.#fail(
-          new StoreError("MEMBER_REMOVED", {
-            message: `quorate: member ${this.name} (${formatId(this.id)}) was removed from the cluster; its directory can be deleted`,
-          }),
-        ),
-      );
-    }
+    if (this.#applier.machine.removedMembers.has(this.id)) this.#endAsRemoved();
+  }
+
+  /** By its own log, or by the word of another: a member that was down at its removal is never sent that entry. */
+  #endAsRemoved(): void {
+    if (this.#removed) return;
+    this.#removed = true;
+    // Its callers get their answers first, and the others the commit that removed it (M8).
+    this.#world.clock.after(this.#options.electionTimeoutMs, () =>
+      this.#fail(
+        new StoreError("MEMBER_REMOVED", {
+          message: `quorate: member ${this.name} (${formatId(this.id)}) was removed from the cluster; its directory can be deleted`,
+        }),
+      ),
+    );
   }
 
   /** Tells the others this member's name and client addresses, once they differ from what is recorded. */

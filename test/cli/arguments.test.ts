@@ -28,7 +28,8 @@ test("these are the commands", () => {
     ...["cluster", "server", "put", "get", "del", "txn", "watch", "compaction"],
     ...["lease grant", "lease revoke", "lease timetolive", "lease list", "lease keep-alive"],
     ...["member list", "member add", "member remove", "member promote", "member update"],
-    ...["move-leader", "endpoint status", "endpoint hashkv", "endpoint health", "version"],
+    ...["move-leader", "endpoint status", "endpoint hashkv", "endpoint health"],
+    ...["alarm list", "alarm disarm", "version"],
   ]);
 });
 
@@ -87,6 +88,21 @@ describe("bad arguments give one line and change nothing", () => {
     ["an interactive watch of a key", ["watch", "-i", "a"], 128, "come from stdin"],
     ["an absent file", ["cluster", "--config", "absent.json"], 6, "cannot read absent.json"],
     ["an unknown log level", ["cluster", "--log-level", "loud"], 128, "loud"],
+    ["an unknown way to compact", ["cluster", "--auto-compaction-mode", "hourly"], 128, "hourly"],
+    [
+      "a retention that is none",
+      ["cluster", "--auto-compaction-retention", "soon"],
+      128,
+      "autoCompactionRetention must be",
+    ],
+    [
+      "a number of revisions that is missing",
+      ["server", "--auto-compaction-mode", "revision"],
+      128,
+      "autoCompactionMode revision needs autoCompactionRetention",
+    ],
+    ["a quota that is none", ["cluster", "--quota-bytes", "-2"], 128, "Give a whole number from -1 on"],
+    ["alarms as a table", ["alarm", "list", "now"], 128, "too many arguments"],
     ["too many nodes", ["cluster", "--nodes", "50"], 128, "from 1 to 9"],
   ];
 
