@@ -62,6 +62,8 @@ export interface InProcessOptions {
   readonly random: Random;
   /** A member's own. */
   readonly channel: Channel;
+  /** Told once the client is closed. */
+  readonly onClosed?: (() => void) | undefined;
   readonly timeoutMs?: number | undefined;
 }
 
@@ -103,6 +105,7 @@ export class Client implements AsyncDisposable {
   /** Ends a wait early: one for each call that waits for anything but an answer. */
   readonly #waits = new Set<(error: StoreError) => void>();
   readonly #watches = new Set<Watch>();
+  readonly #onClosed: (() => void) | undefined;
   #waitingCalls = 0;
   #waitingBytes = 0;
   #closed = false;
@@ -116,6 +119,7 @@ export class Client implements AsyncDisposable {
     this.#random = options.random;
     this.#timeoutMs = options.timeoutMs ?? TIMEOUT_MS;
     this.#dialTimeoutMs = options.dialTimeoutMs ?? DIAL_TIMEOUT_MS;
+    this.#onClosed = options.onClosed;
     this.members = new Members((request, call) => this.request(request, call));
     this.alarms = new Alarms((request, call) => this.request(request, call));
     this.lease = new Leases({
@@ -318,6 +322,7 @@ export class Client implements AsyncDisposable {
     for (const end of [...this.#waits]) end(new StoreError("CANCELLED", { message: CLOSED }));
     for (const watch of [...this.#watches]) watch.cancel();
     this.#route.close();
+    this.#onClosed?.();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -1,6 +1,6 @@
 /**
  * A channel without a socket: adds to a member's own channel what a socket's end does for its calls. Each ends by its
- * deadline or its signal, and all of them at `close`, which the member's own channel is told of.
+ * deadline or its signal, and all of them at `close`; the channel itself stays the member's.
  */
 import { type ErrorCode, StoreError, type StoreErrorOptions } from "../base/errors.ts";
 import type { Clock } from "../platform/clock.ts";
@@ -117,7 +117,6 @@ export class InProcessChannel implements Channel {
     }
     for (const pending of [...this.#pending]) this.#giveUp(pending, "CANCELLED", { message: CLOSED });
     this.#end();
-    this.#channel.close();
   }
 
   #expire(now: number): number | undefined {

@@ -178,11 +178,11 @@ export class Node implements AsyncDisposable {
   /** The same interface as over a socket, without one. Closed with the node. */
   client(): Client {
     const { clock, random } = this.#world;
-    const channel = this.#server.channel();
     const client: Client = Client.inProcess({
       clock,
       random,
-      channel: { ...channel, close: () => void this.#clients.delete(client) },
+      channel: this.#server.channel(),
+      onClosed: () => this.#clients.delete(client),
     });
     this.#clients.add(client);
     return client;

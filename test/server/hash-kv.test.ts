@@ -59,6 +59,7 @@ test("a hash reads the records that are on disk in bulk, those in memory there, 
   for (let round = 0; round < 25; round++) await fill(first, round);
   const before = await hash(first);
   await world.settle(first.close());
+  host.kill("stays");
 
   // Nothing is in memory but the index.
   const second = await open();
@@ -72,4 +73,5 @@ test("a hash reads the records that are on disk in bulk, those in memory there, 
   expect(more).not.toBe(before);
   expect(lookUps).toBeLessThan(30);
   second.kill();
+  host.kill("stays");
 });
