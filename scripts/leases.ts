@@ -31,7 +31,7 @@ const LOOK_EVERY_MS = 50;
 
 const seed = values.seed === undefined ? trueRandomInt(0x1_0000_0000) : Number(values.seed);
 const random = prng(seed);
-const { clock } = nodeWorld({ dir: ".", log: silent, keepAlive: true });
+const { clock } = nodeWorld({ dir: ".", log: silent });
 const census = new LeaseCensus({ electionTimeoutMs: DEFAULTS.electionTimeoutMs });
 const dir = mkdtempSync(join(process.cwd(), "quorate-data-leases-"));
 const launcher: ChildProcess = spawn(

@@ -2,6 +2,7 @@
 export { type ErrorCode, type ErrorDetails, type Outcome, type Status, StoreError } from "./base/errors.ts";
 export type { ClusterId, LeaseId, LogIndex, MemberId, Revision, Term } from "./base/ids.ts";
 export { formatId, leaseId, memberId, parseId, revision } from "./base/ids.ts";
+export type { Alarms, AlarmsAnswer } from "./client/alarms.ts";
 export type { Client, HashAnswer, RequestOptions, StatusAnswer } from "./client/client.ts";
 export type {
   DeleteOptions,
@@ -39,3 +40,5 @@ export {
 } from "./node/snapshot.ts";
 export type { Logger } from "./platform/log.ts";
 export type { KeyValue, Member, ResponseHeader } from "./protocol/key-value.ts";
+export type { AlarmType } from "./protocol/requests.ts";
+export type { Alarm } from "./protocol/responses.ts";

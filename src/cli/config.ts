@@ -5,6 +5,7 @@ import { readFileSync } from "node:fs";
 import { basename, dirname, isAbsolute, join, resolve } from "node:path";
 import * as v from "valibot";
 import { StoreError } from "../base/errors.ts";
+import { AUTO_COMPACTION_MODES, type AutoCompactionMode, parseRetention } from "../server/auto-compactor.ts";
 import { DEFAULTS } from "../server/options.ts";
 import { fail } from "./exit.ts";
 
@@ -47,6 +48,15 @@ const shared = {
   trailingBytes: v.optional(count("Bytes of log kept behind the flushed state for slow members.")),
   maxPendingProposals: v.optional(count("Proposals a member holds before it answers TOO_MANY_REQUESTS.")),
   maxPendingBytes: v.optional(count("Bytes of proposals a member holds before it answers TOO_MANY_REQUESTS.")),
+  quotaBytes: v.optional(
+    v.pipe(
+      v.number("must be a number (bytes)"),
+      v.integer("must be a whole number (bytes)"),
+      v.description(
+        "Bytes of the state above which writes are refused with NO_SPACE. 0: 2 GiB, the default. Below 0: no quota.",
+      ),
+    ),
+  ),
 };
 
 export const LOG_LEVELS = ["debug", "info", "warn", "error", "silent"] as const;
@@ -72,7 +82,8 @@ export type SharedNumber =
   | "trailingEntries"
   | "trailingBytes"
   | "maxPendingProposals"
-  | "maxPendingBytes";
+  | "maxPendingBytes"
+  | "quotaBytes";
 
 /** `cluster.config.json`. The compiler holds the schema below to it. */
 export interface ClusterConfig extends Readonly<Partial<Record<SharedNumber, number | undefined>>> {
@@ -83,6 +94,8 @@ export interface ClusterConfig extends Readonly<Partial<Record<SharedNumber, num
   readonly secretFile?: string | undefined;
   readonly allowedOrigins?: readonly string[] | undefined;
   readonly logLevel?: LogLevel | undefined;
+  readonly autoCompactionMode?: AutoCompactionMode | undefined;
+  readonly autoCompactionRetention?: string | number | undefined;
 }
 
 export const ClusterConfigSchema: v.GenericSchema<unknown, ClusterConfig> = v.pipe(
@@ -111,6 +124,20 @@ export const ClusterConfigSchema: v.GenericSchema<unknown, ClusterConfig> = v.pi
     logLevel: v.optional(
       v.pipe(v.picklist(LOG_LEVELS, `must be one of ${LOG_LEVELS.join(", ")}`), v.description('Default: "warn".')),
     ),
+    autoCompactionMode: v.optional(
+      v.pipe(
+        v.picklist(AUTO_COMPACTION_MODES, `must be one of ${AUTO_COMPACTION_MODES.join(", ")}`),
+        v.description('Whether old revisions are forgotten by time or by number. Default: "periodic".'),
+      ),
+    ),
+    autoCompactionRetention: v.optional(
+      v.pipe(
+        v.union([v.string(), v.number()], "must be a number or text"),
+        v.description(
+          'What is kept: hours or a period such as "10m"; in mode "revision" how many revisions. 0: compact on request only. Default: 1 hour.',
+        ),
+      ),
+    ),
     ...shared,
   }),
   v.title("quorate cluster configuration"),
@@ -132,6 +159,13 @@ export interface ResolvedCluster {
   readonly allowedOrigins: readonly string[] | undefined;
   readonly logLevel: LogLevel;
   readonly numbers: Readonly<Partial<Record<SharedNumber, number>>>;
+  readonly autoCompaction: AutoCompaction;
+}
+
+/** As given, for members to read; what is absent is the server's default. */
+export interface AutoCompaction {
+  readonly autoCompactionMode?: AutoCompactionMode;
+  readonly autoCompactionRetention?: string | number;
 }
 
 function bad(file: string, what: string): never {
@@ -197,6 +231,15 @@ function checkNumbers(numbers: Partial<Record<SharedNumber, number | undefined>>
     bad(file, `field "electionTimeoutMs" (${election}) must be at least 5 times "heartbeatMs" (${heartbeat})`);
 }
 
+function checkAutoCompaction({ autoCompactionMode, autoCompactionRetention }: AutoCompaction, file: string): void {
+  try {
+    parseRetention(autoCompactionMode ?? DEFAULTS.autoCompactionMode, autoCompactionRetention);
+  } catch (error) {
+    if (StoreError.is(error)) bad(file, error.message.replace(/^quorate: /, ""));
+    throw error;
+  }
+}
+
 /** Reads and checks a file. An unreadable file ends the command with the I/O exit code. */
 export function readClusterConfig(file: string): ClusterConfig {
   let text: string;
@@ -231,6 +274,8 @@ export interface ClusterOverrides {
   readonly allowedOrigins?: readonly string[] | undefined;
   readonly logLevel?: LogLevel | undefined;
   readonly numbers?: Readonly<Partial<Record<SharedNumber, number>>> | undefined;
+  readonly autoCompactionMode?: AutoCompactionMode | undefined;
+  readonly autoCompactionRetention?: string | number | undefined;
 }
 
 /** Names of the members, with flags over file over defaults. */
@@ -266,7 +311,15 @@ export function resolveCluster(overrides: ClusterOverrides, file: ClusterConfig 
     const value = overrides.numbers?.[name] ?? file?.[name];
     if (value !== undefined) numbers[name] = value;
   }
-  checkNumbers(numbers, overrides.config === undefined ? "settings" : basename(overrides.config));
+  const where = overrides.config === undefined ? "settings" : basename(overrides.config);
+  checkNumbers(numbers, where);
+  const mode = overrides.autoCompactionMode ?? file?.autoCompactionMode;
+  const retention = overrides.autoCompactionRetention ?? file?.autoCompactionRetention;
+  const autoCompaction = {
+    ...(mode === undefined ? {} : { autoCompactionMode: mode }),
+    ...(retention === undefined ? {} : { autoCompactionRetention: retention }),
+  };
+  checkAutoCompaction(autoCompaction, where);
 
   return {
     token: overrides.token ?? file?.token ?? DEFAULT_TOKEN,
@@ -276,6 +329,7 @@ export function resolveCluster(overrides: ClusterOverrides, file: ClusterConfig 
     allowedOrigins: overrides.allowedOrigins ?? file?.allowedOrigins,
     logLevel: overrides.logLevel ?? file?.logLevel ?? "warn",
     numbers,
+    autoCompaction,
   };
 }
 
@@ -289,6 +343,7 @@ export function toClusterConfig(cluster: ResolvedCluster): ClusterConfig {
     ...(cluster.allowedOrigins === undefined ? {} : { allowedOrigins: [...cluster.allowedOrigins] }),
     logLevel: cluster.logLevel,
     ...cluster.numbers,
+    ...cluster.autoCompaction,
   };
 }
 

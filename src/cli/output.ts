@@ -8,6 +8,7 @@ import type { HashAnswer, StatusAnswer } from "../client/client.ts";
 import type { WatchBatch, WatchEvent } from "../client/watch.ts";
 import type { KeyValue, Member, ResponseHeader } from "../protocol/key-value.ts";
 import type {
+  AlarmResult,
   LeaseGrantResult,
   LeaseKeepAliveResult,
   LeaseListResult,
@@ -70,6 +71,8 @@ export function formatResponse(response: Response, options: ResponseOptions): Ui
     case "leaseTimeToLive":
     case "leaseList":
       return Buffer.from(formatLease(header, result, options));
+    case "alarm":
+      return Buffer.from(formatAlarms(header, result, options));
     case "members":
       return Buffer.from(formatMembers(header, result, options));
     default:
@@ -326,6 +329,31 @@ function operationFields(header: string, result: OpResult, hex: boolean): string
   }
 }
 
+// --- alarms ---
+
+/** etcd's numbers. */
+const ALARM_NUMBERS = { nospace: 1, corrupt: 2 } as const;
+
+function formatAlarms(header: ResponseHeader, { alarms }: AlarmResult, options: OutputOptions): string {
+  switch (options.format) {
+    case "simple":
+      return alarms.map(({ member, alarm }) => `memberID:${member} alarm:${alarm.toUpperCase()} \n`).join("");
+    case "json": {
+      const list = alarms.map(({ member, alarm }) => ({ memberID: BigInt(member), alarm: ALARM_NUMBERS[alarm] }));
+      return `${json({ header: headerJson(header, false), alarms: some(list) })}\n`;
+    }
+    case "fields": {
+      const id = (member: MemberId): string => (options.hex ? formatId(member) : String(member));
+      const lines = alarms.map(
+        ({ member, alarm }) => `"MemberID" : ${id(member)}\n"AlarmType" : ${alarm.toUpperCase()}\n\n`,
+      );
+      return `${headerFields(header, options.hex)}${lines.join("")}`;
+    }
+    case "table":
+      return fail("badFeature", "table not supported as output format");
+  }
+}
+
 // --- leases ---
 
 type LeaseResult =
@@ -522,7 +550,7 @@ function statusRow({ endpoint, answer }: EndpointAnswer<StatusAnswer>): readonly
     humanBytes(answer.dbSize),
     humanBytes(answer.dbSizeInUse),
     `${100 - Math.floor((answer.dbSizeInUse * 100) / Math.max(1, answer.dbSize))}%`,
-    humanBytes(0), // no quota yet
+    humanBytes(answer.dbSizeQuota),
     String(answer.leader === answer.header.memberId),
     String(answer.isLearner),
     String(answer.raftTerm),
@@ -559,6 +587,7 @@ function statusJson(answer: StatusAnswer): Json {
     errors: some(answer.errors),
     dbSizeInUse: some(answer.dbSizeInUse),
     isLearner: some(answer.isLearner),
+    dbSizeQuota: some(answer.dbSizeQuota),
     downgradeInfo: {},
   };
 }
@@ -567,7 +596,7 @@ function statusFields({ endpoint, answer }: EndpointAnswer<StatusAnswer>, hex: b
   return (
     headerFields(answer.header, hex) +
     `"Version" : ${quoteText(answer.version)}\n"StorageVersion" : ""\n` +
-    `"DBSize" : ${answer.dbSize}\n"DBSizeInUse" : ${answer.dbSizeInUse}\n"DBSizeQuota" : 0\n` +
+    `"DBSize" : ${answer.dbSize}\n"DBSizeInUse" : ${answer.dbSizeInUse}\n"DBSizeQuota" : ${answer.dbSizeQuota}\n` +
     `"Leader" : ${hex ? formatId(answer.leader ?? 0n) : (answer.leader ?? 0n)}\n"IsLearner" : ${answer.isLearner}\n` +
     `"RaftIndex" : ${answer.raftIndex}\n"RaftTerm" : ${answer.raftTerm}\n` +
     `"RaftAppliedIndex" : ${answer.raftAppliedIndex}\n"Errors" : [${answer.errors.join(" ")}]\n` +

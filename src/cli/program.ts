@@ -1,5 +1,6 @@
 /** The table of commands, apart from `main.ts` so that a test can read it without running one. */
 import { Command } from "commander";
+import { registerAlarm } from "./commands/alarm.ts";
 import { registerCheck } from "./commands/check.ts";
 import { registerCluster } from "./commands/cluster.ts";
 import { registerCompaction } from "./commands/compaction.ts";
@@ -42,6 +43,7 @@ export function buildProgram(): Command {
   registerEndpoint(program);
   registerSnapshot(program);
   registerCheck(program);
+  registerAlarm(program);
   registerVersion(program);
   return program;
 }

@@ -1,5 +1,6 @@
 /** The flags by which `cluster` and `server` override the file, each also an environment variable. */
 import { type Command, Option } from "commander";
+import type { AutoCompactionMode } from "../server/auto-compactor.ts";
 import type { ClusterOverrides, LogLevel, SharedNumber } from "./config.ts";
 import { commaList, wholeNumber } from "./globals.ts";
 
@@ -17,7 +18,11 @@ const NUMBERS: readonly (readonly [SharedNumber, string])[] = [
   ["trailingBytes", "bytes of log kept for slow members (16777216)"],
   ["maxPendingProposals", "proposals held before TOO_MANY_REQUESTS (50000)"],
   ["maxPendingBytes", "bytes of proposals held before TOO_MANY_REQUESTS (134217728)"],
+  ["quotaBytes", "bytes of the state above which writes are refused (0: 2 GiB; -1: no quota)"],
 ];
+/** Lowest value, where it is not 1. */
+const LEAST: Readonly<Partial<Record<SharedNumber, number>>> = { quotaBytes: -1 };
+const MODES: readonly AutoCompactionMode[] = ["periodic", "revision"];
 
 const kebab = (name: string): string => name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
 /** `--base-port` is QUORATE_BASE_PORT, and so on for every flag. */
@@ -35,8 +40,19 @@ export function addSettings(command: Command): Command {
     .addOption(setting("allowed-origins", "<list>", "web origins whose pages may connect (none)").argParser(commaList))
     .addOption(setting("log-level", "<level>", "debug, info, warn, error or silent (warn)").choices(LEVELS));
   for (const [name, description] of NUMBERS) {
-    command.addOption(setting(kebab(name), "<n>", description).argParser(wholeNumber(1)));
+    command.addOption(setting(kebab(name), "<n>", description).argParser(wholeNumber(LEAST[name] ?? 1)));
   }
+  command
+    .addOption(
+      setting("auto-compaction-mode", "<mode>", "forget old revisions by time or by number (periodic)").choices(MODES),
+    )
+    .addOption(
+      setting(
+        "auto-compaction-retention",
+        "<n>",
+        'what is kept: hours or "10m"; with mode revision how many revisions; 0: compact on request only (1)',
+      ),
+    );
   return command;
 }
 
@@ -51,5 +67,7 @@ export function settingsOf(options: Record<string, unknown>): ClusterOverrides {
     allowedOrigins: options.allowedOrigins as readonly string[] | undefined,
     logLevel: options.logLevel as LogLevel | undefined,
     numbers,
+    autoCompactionMode: options.autoCompactionMode as AutoCompactionMode | undefined,
+    autoCompactionRetention: options.autoCompactionRetention as string | undefined,
   };
 }

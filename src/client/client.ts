@@ -11,6 +11,7 @@ import type { Channel } from "../protocol/channel.ts";
 import type { ResponseHeader } from "../protocol/key-value.ts";
 import type { Request, RequestOp } from "../protocol/requests.ts";
 import type { HashKvResult, Response, ResultOf, StatusResult } from "../protocol/responses.ts";
+import { Alarms } from "./alarms.ts";
 import { type Dial, Endpoints, mayPass, textOf } from "./endpoints.ts";
 import { InProcessRoute } from "./in-process.ts";
 import {
@@ -63,6 +64,8 @@ export interface InProcessOptions {
   readonly random: Random;
   /** A member's own. */
   readonly channel: Channel;
+  /** Told once the client is closed. */
+  readonly onClosed?: (() => void) | undefined;
   readonly timeoutMs?: number | undefined;
 }
 
@@ -96,6 +99,8 @@ export class Client implements ClientView, AsyncDisposable {
   readonly members: Members;
   /** Keys that live only as long as somebody keeps them alive. */
   readonly lease: Leases;
+  /** What members say is wrong. */
+  readonly alarms: Alarms;
   readonly #route: Route;
   readonly #clock: Clock;
   readonly #random: Random;
@@ -104,6 +109,7 @@ export class Client implements ClientView, AsyncDisposable {
   /** Ends a wait early: one for each call that waits for anything but an answer. */
   readonly #waits = new Set<(error: StoreError) => void>();
   readonly #watches = new Set<Watch>();
+  readonly #onClosed: (() => void) | undefined;
   #waitingCalls = 0;
   #waitingBytes = 0;
   #closed = false;
@@ -117,8 +123,10 @@ export class Client implements ClientView, AsyncDisposable {
     this.#random = options.random;
     this.#timeoutMs = options.timeoutMs ?? TIMEOUT_MS;
     this.#dialTimeoutMs = options.dialTimeoutMs ?? DIAL_TIMEOUT_MS;
+    this.#onClosed = options.onClosed;
     this.members = new Members((request, call) => this.request(request, call));
     this.lease = this.#leases((request, call) => this.request(request, call));
+    this.alarms = new Alarms((request, call) => this.request(request, call));
   }
 
   /** Over several endpoints; connects when first needed. Throws `BAD_CONFIG`. In Node use `connect`. */
@@ -387,6 +395,7 @@ export class Client implements ClientView, AsyncDisposable {
     for (const end of [...this.#waits]) end(new StoreError("CANCELLED", { message: CLOSED }));
     for (const watch of [...this.#watches]) watch.cancel();
     this.#route.close();
+    this.#onClosed?.();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -24,11 +24,22 @@ export function hashRevision(store: Store, requested: number): number {
   return at;
 }
 
+/** How far a hash is, for whoever reads records in bulk before they are asked for. */
+export interface HashCursor {
+  /** The next record that is read, once the order of all is known. What follows it in the state's order comes next. */
+  next: { readonly main: number; readonly sub: number } | undefined;
+}
+
 /**
  * As if the last compaction had dropped all it may: how far each member got with dropping does not show. The caller
  * pins `compactRevision` meanwhile, so that no later compaction drops what is hashed.
  */
-export function* hashKv(store: Store, at: number, budget: Budget): Slices<HashKvResult> {
+export function* hashKv(
+  store: Store,
+  at: number,
+  budget: Budget,
+  cursor: HashCursor = { next: undefined },
+): Slices<HashKvResult> {
   const { compactRevision, revision: current } = store;
   const found: Place[] = [];
   let keepsAny = false;
@@ -47,13 +58,26 @@ export function* hashKv(store: Store, at: number, budget: Budget): Slices<HashKv
   });
   const records = yield* sortInSlices(found, (a, b) => a.main - b.main || a.sub - b.sub, budget);
   let hash = crc32c(encodeUtf8("key"));
-  for (const { main, sub, spare } of records) {
+  // One for all: the places are written over.
+  const tombstoneKey = recordKey(0, 0, true);
+  const putKey = tombstoneKey.subarray(0, 17);
+  const view = viewOf(tombstoneKey);
+  cursor.next = records[0];
+  if (cursor.next !== undefined) yield;
+  for (let i = 0; i < records.length; i++) {
+    const { main, sub, spare } = records[i]!;
     if (spare && keepsAny) continue;
     const kv = store.records.read(main, sub);
-    hash = crc32c(recordKey(main, sub, kv.version === 0), hash);
-    hash = crc32c(encodeKeyValue(kv), hash);
+    writeCounter(view, 0, main);
+    writeCounter(view, 9, sub);
+    hash = crc32c(kv.version === 0 ? tombstoneKey : putKey, hash);
+    // Part by part: putting them together first would cost more than the hash.
+    for (const part of partsOf(kv)) hash = crc32c(part, hash);
     budget.left -= 1;
-    if (budget.left <= 0) yield;
+    if (budget.left <= 0) {
+      cursor.next = records[i + 1];
+      yield;
+    }
   }
   return { kind: "hashKv", revision: current, hash, compactRevision, hashRevision: revision(at) };
 }
@@ -71,16 +95,21 @@ export function recordKey(main: number, sub: number, isTombstone: boolean): Uint
 
 /** mvccpb.KeyValue as protobuf. A tombstone holds its key alone. */
 export function encodeKeyValue(kv: KeyValue): Uint8Array {
+  return concatBytes(partsOf(kv));
+}
+
+function partsOf(kv: KeyValue): Uint8Array[] {
   const head: number[] = [];
   if (kv.key.length > 0) varint(head, 0x0a, kv.key.length);
-  if (kv.version === 0) return concatBytes([Uint8Array.from(head), kv.key]);
+  if (kv.version === 0) return [Uint8Array.from(head), kv.key];
   const tail: number[] = [];
   if (kv.createRevision !== 0) varint(tail, 0x10, kv.createRevision);
   if (kv.modRevision !== 0) varint(tail, 0x18, kv.modRevision);
   varint(tail, 0x20, kv.version);
   if (kv.value.length > 0) varint(tail, 0x2a, kv.value.length);
-  const lease: number[] = [];
+  const parts = [Uint8Array.from(head), kv.key, Uint8Array.from(tail), kv.value];
   if (kv.lease !== 0n) {
+    const lease: number[] = [];
     lease.push(0x30);
     // A negative id takes ten bytes, as every negative int64 does.
     for (let rest = BigInt.asUintN(64, kv.lease); ; rest >>= 7n) {
@@ -90,8 +119,9 @@ export function encodeKeyValue(kv: KeyValue): Uint8Array {
       }
       lease.push(Number(rest & 0x7fn) | 0x80);
     }
+    parts.push(Uint8Array.from(lease));
   }
-  return concatBytes([Uint8Array.from(head), kv.key, Uint8Array.from(tail), kv.value, Uint8Array.from(lease)]);
+  return parts;
 }
 
 function varint(out: number[], tag: number, value: number): void {

@@ -5,6 +5,8 @@
 
 /** Keys in one block before it splits. Inserting moves half of them on average, about 100 ns. */
 const BLOCK = 512;
+/** Keys in one block when loaded. */
+const FILL: number = (BLOCK * 3) / 4;
 
 /** Above every byte string: no character of one exceeds 0xff. */
 export const TOP = "\uffff";
@@ -14,15 +16,12 @@ export class SortedMap<V> {
   /** Never empty as a whole; each block is sorted, and every key of a block is below those of the next. */
   #blocks: string[][] = [[]];
 
-  /** From keys in strictly ascending order, in linear time. */
-  static load<V>(keys: readonly string[], values: (key: string) => V): SortedMap<V> {
-    const map = new SortedMap<V>();
-    for (const key of keys) map.#byKey.set(key, values(key));
-    // Three quarters full: room for the first inserts.
-    const fill = (BLOCK * 3) / 4;
-    if (keys.length > 0) map.#blocks = [];
-    for (let at = 0; at < keys.length; at += fill) map.#blocks.push(keys.slice(at, at + fill));
-    return map;
+  /** `key` must lie above all others: what loading does, in linear time. Leaves room in each block for inserts. */
+  append(key: string, value: V): void {
+    this.#byKey.set(key, value);
+    const last = this.#blocks[this.#blocks.length - 1]!;
+    if (last.length < FILL) last.push(key);
+    else this.#blocks.push([key]);
   }
 
   get size(): number {

@@ -166,6 +166,16 @@ export class Lessor {
   }
 }
 
+/** What a stored state holds of leases: what a lessor begins with. */
+export interface LoadedLeases {
+  readonly leases: Map<LeaseId, Lease>;
+  /** Keys that have one. */
+  readonly leaseOf: Map<string, Lease>;
+}
+
+/** Keys that the loader joins with their leases between two yields. */
+export const LOADED_AT_ONCE = 256;
+
 /**
  * Builds the lessor of a stored state. Leases and keys may come in any order, so that a lease read after its keys does not
  * lose them (B50).
@@ -205,8 +215,17 @@ export class LessorLoader {
 
   /** Throws `STATE_CORRUPT` if a key has a lease that does not exist: revoking one deletes its keys in the same step. */
   finish(records: LeaseRecords): Lessor {
+    for (const work = this.finishing(); ; ) {
+      const { done, value } = work.next();
+      if (done === true) return new Lessor(records, value.leases, value.leaseOf);
+    }
+  }
+
+  /** The same with a pause after each `LOADED_AT_ONCE` keys. */
+  *finishing(): Generator<undefined, LoadedLeases, undefined> {
     const leaseOf = new Map<string, Lease>();
     for (const [key, { id }] of this.#leaseOf) {
+      if (leaseOf.size % LOADED_AT_ONCE === LOADED_AT_ONCE - 1) yield;
       let lease = this.#last;
       if (lease?.id !== id || lease.grantedTtl === 0) {
         lease = this.#granted.get(id);
@@ -217,7 +236,7 @@ export class LessorLoader {
       lease.keys ??= new Set();
       lease.keys.add(key);
     }
-    return new Lessor(records, this.#granted, leaseOf);
+    return { leases: this.#granted, leaseOf };
   }
 }
 

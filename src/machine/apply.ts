@@ -11,6 +11,7 @@ import { precheckPut, runDeleteRange, runTxn } from "../kv/txn.ts";
 import type { Lessor } from "../lease/lessor.ts";
 import type { DeleteRangeRequest, PutRequest, TxnRequest } from "../protocol/requests.ts";
 import type {
+  AlarmResult,
   CompactResult,
   LeaseGrantResult,
   LeaseListResult,
@@ -19,12 +20,15 @@ import type {
   OpResult,
   PutResult,
 } from "../protocol/responses.ts";
+import type { Alarms } from "./alarms.ts";
 import type { Command, LeaseCheckpointCommand, LeaseRevokeCommand } from "./command.ts";
 import type { Members } from "./members.ts";
+import { costOf } from "./quota.ts";
 
 export interface ApplyContext {
   readonly store: Store;
   readonly members: Members;
+  readonly alarms: Alarms;
   readonly lessor: Lessor;
   readonly leaseExists: (id: LeaseId) => boolean;
   readonly counts: OperationCounts;
@@ -36,6 +40,9 @@ export interface OperationCounts {
   deletes: number;
   txns: number;
   ranges: number;
+  leasesGranted: number;
+  leasesRevoked: number;
+  leasesExpired: number;
 }
 
 export type ApplyResult =
@@ -44,6 +51,7 @@ export type ApplyResult =
   | LeaseGrantResult
   | LeaseRevokeResult
   | LeaseListResult
+  | AlarmResult
   | MembersResult;
 
 /** What the results of one transaction may weigh. A range on its own has no such bound: it is one part of the state. */
@@ -60,7 +68,9 @@ export function startCommand(
   wanted: boolean,
   budget: Budget,
 ): { readonly result: ApplyResult } | { readonly slices: Slices<ApplyResult> } {
-  const { store, members } = context;
+  const { store, members, alarms } = context;
+  // Before all else: whatever else is wrong with it, a write that grows is refused for the lack of space (section 0.1).
+  if (alarms.noSpace && costOf(command) > 0) throw new StoreError("NO_SPACE");
   const room = wanted ? UNBOUNDED : NOTHING;
   switch (command.kind) {
     case "put":
@@ -74,18 +84,22 @@ export function startCommand(
       return { result: { kind: "compact", revision: revision(store.revision) } };
     case "leaseGrant": {
       const { id, grantedTtl } = context.lessor.grant(command.id, command.ttl);
+      context.counts.leasesGranted += 1;
       return { result: { kind: "leaseGrant", revision: store.revision, id, ttl: grantedTtl } };
     }
     case "leaseRevoke":
       return { slices: applyLeaseRevoke(context, command, term, budget) };
     case "leaseCheckpoint":
       return { result: applyLeaseCheckpoint(context, command, term) };
+    case "alarm":
+      return { result: { kind: "alarm", alarms: alarms.apply(command) } };
     case "memberAdd":
     case "memberRemove":
     case "memberUpdate":
     case "memberPromote":
     case "memberPublish": {
       const member = members.apply(command);
+      if (command.kind === "memberRemove") alarms.memberRemoved(command.id);
       return { result: { kind: "members", member, members: members.list() } };
     }
   }
@@ -153,6 +167,8 @@ function* applyLeaseRevoke(
     if (budget.left <= 0) yield;
   }
   lessor.revoke(id);
+  counts.leasesRevoked += 1;
+  if (expired) counts.leasesExpired += 1;
   store.endWrite();
   return { kind: "leaseRevoke", revision: store.revision };
 }

@@ -1,6 +1,6 @@
 /** What a log entry asks of the machine. The bytes of an envelope are laid out in envelope-codec.ts. */
 import type { LeaseId, MemberId, Term } from "../base/ids.ts";
-import type { CompactRequest, DeleteRangeRequest, PutRequest, TxnRequest } from "../protocol/requests.ts";
+import type { AlarmType, CompactRequest, DeleteRangeRequest, PutRequest, TxnRequest } from "../protocol/requests.ts";
 
 /** Membership commands travel as the context of a configuration change; the machine may veto one (M6). */
 export type MembershipCommand =
@@ -49,6 +49,14 @@ export interface LeaseCheckpointCommand {
 
 export type LeaseCommand = LeaseGrantCommand | LeaseRevokeCommand | LeaseCheckpointCommand;
 
+/** A member raises and releases its own; an operator may release any. */
+export interface AlarmCommand {
+  readonly kind: "alarm";
+  readonly action: "activate" | "deactivate";
+  readonly member: MemberId;
+  readonly alarm: AlarmType;
+}
+
 export type Command =
   | PutRequest
   | DeleteRangeRequest
@@ -56,6 +64,7 @@ export type Command =
   | CompactRequest
   | LeaseCommand
   | PublishCommand
+  | AlarmCommand
   | MembershipCommand;
 
 /** A command and who waits for it. Client id and sequence have their place from the first format on. */

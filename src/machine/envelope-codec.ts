@@ -14,6 +14,7 @@ import { StoreError } from "../base/errors.ts";
 import { type LeaseId, leaseId, type MemberId, memberId, term } from "../base/ids.ts";
 import { TXN_DEPTH_MAX } from "../kv/check.ts";
 import type {
+  AlarmType,
   Compare,
   CompareResult,
   DeleteRangeRequest,
@@ -24,7 +25,7 @@ import type {
   SortTarget,
   TxnRequest,
 } from "../protocol/requests.ts";
-import type { Command, Envelope } from "./command.ts";
+import type { AlarmCommand, Command, Envelope } from "./command.ts";
 
 const VERSION = 1;
 
@@ -43,12 +44,15 @@ const COMMANDS = {
   leaseGrant: 11,
   leaseRevoke: 12,
   leaseCheckpoint: 13,
+  alarm: 20,
 } as const satisfies Record<Command["kind"] | "range", number>;
 
 const SORT_ORDERS: readonly SortOrder[] = ["none", "ascend", "descend"];
 const SORT_TARGETS: readonly SortTarget[] = ["key", "version", "create", "mod", "value"];
 const COMPARE_RESULTS: readonly CompareResult[] = ["equal", "greater", "less", "notEqual"];
 const COMPARE_TARGETS: readonly Compare["target"][] = ["version", "create", "mod", "value", "lease"];
+const ALARM_ACTIONS: readonly AlarmCommand["action"][] = ["activate", "deactivate"];
+const ALARM_TYPES: readonly AlarmType[] = ["nospace", "corrupt"];
 
 const HAS_CLIENT = 1;
 
@@ -116,6 +120,8 @@ function sizeOfCommand(command: Command, texts: Uint8Array[]): number {
       return 9 + (command.term === undefined ? 0 : 8);
     case "leaseCheckpoint":
       return 12 + 16 * command.checkpoints.length;
+    case "alarm":
+      return 10;
     case "memberAdd":
       return (
         9 +
@@ -164,6 +170,11 @@ function writeCommand(writer: Writer, command: Command, texts: Uint8Array[]): vo
         writer.i64(id);
         writer.integer(remainingTtl);
       }
+      return;
+    case "alarm":
+      writer.choice(ALARM_ACTIONS, command.action);
+      writer.choice(ALARM_TYPES, command.alarm);
+      writer.u64(command.member);
       return;
     case "memberAdd":
       writer.u8(command.isLearner ? 1 : 0);
@@ -214,6 +225,11 @@ function readCommand(reader: Reader, command: number): Command {
       const checkpoints: { id: LeaseId; remainingTtl: number }[] = [];
       for (let i = 0; i < count; i++) checkpoints.push({ id: reader.lease(), remainingTtl: reader.integer() });
       return { kind: "leaseCheckpoint", term: at, checkpoints };
+    }
+    case COMMANDS.alarm: {
+      const action = reader.choice(ALARM_ACTIONS);
+      const alarm = reader.choice(ALARM_TYPES);
+      return { kind: "alarm", action, member: reader.member(), alarm };
     }
     case COMMANDS.memberAdd: {
       const isLearner = reader.flags(1) === 1;

@@ -7,24 +7,26 @@ import { fail } from "../base/assert.ts";
 import { StoreError } from "../base/errors.ts";
 import type { LogIndex, MemberId, Revision, Term } from "../base/ids.ts";
 import { Compactor } from "../kv/compaction.ts";
-import { hashKv, hashRevision } from "../kv/hash-kv.ts";
+import { type HashCursor, hashKv, hashRevision } from "../kv/hash-kv.ts";
 import type { Change } from "../kv/history.ts";
 import { KeyIndex } from "../kv/key-index.ts";
 import { UNBOUNDED } from "../kv/result-room.ts";
-import { type Budget, runSlice, type Slices } from "../kv/slices.ts";
+import { type Budget, runSlice, type Slices, sortInSlices } from "../kv/slices.ts";
 import { SortedMap } from "../kv/sorted-map.ts";
 import { Store } from "../kv/store.ts";
 import { runTxn } from "../kv/txn.ts";
-import { type Lessor, LessorLoader } from "../lease/lessor.ts";
+import { Lessor, LessorLoader, LOADED_AT_ONCE, type LoadedLeases } from "../lease/lessor.ts";
 import type { Member } from "../protocol/key-value.ts";
 import type { RangeRequest, RequestOp, TxnRequest } from "../protocol/requests.ts";
-import type { HashKvResult, RangeResult, TxnResult } from "../protocol/responses.ts";
+import type { Alarm, HashKvResult, RangeResult, TxnResult } from "../protocol/responses.ts";
+import { Alarms } from "./alarms.ts";
 import { type ApplyContext, type ApplyResult, type OperationCounts, startCommand } from "./apply.ts";
 import type { Envelope } from "./command.ts";
 import { decodeEnvelope } from "./envelope-codec.ts";
 import { Members } from "./members.ts";
 import {
   COMPACTED_KEY,
+  decodeAlarm,
   decodeCompacted,
   decodeHead,
   decodeLease,
@@ -37,6 +39,7 @@ import {
   META_KEY,
   type MemberRecord,
   memberKey,
+  revisionKey,
   StateLeases,
   StateRecords,
 } from "./records.ts";
@@ -88,11 +91,16 @@ export interface SlicedRead<R> {
 }
 export type RangeRead = SlicedRead<RangeResult>;
 export type TxnRead = SlicedRead<TxnResult>;
-export type HashKvRead = SlicedRead<HashKvResult>;
+export interface HashKvRead extends SlicedRead<HashKvResult> {
+  /** The state's key of the record that the next step begins with: it and what follows may be read in bulk before. */
+  readonly next: Uint8Array | undefined;
+}
 
 export interface MachineMetrics extends Readonly<OperationCounts> {
   /** Keys that exist now. */
   readonly keys: number;
+  /** Leases that exist now. */
+  readonly leases: number;
 }
 
 /** Writes the first members' records of a fresh state, which the log will never tell. */
@@ -104,7 +112,10 @@ export function seedMembers(store: Pick<StateStore, "write">, members: readonly 
 export class MachineLoader {
   readonly #options: MachineOptions;
   readonly #index = new Map<string, KeyIndex>();
+  /** Of the index, as they came. */
+  readonly #names: string[] = [];
   readonly #members: MemberRecord[] = [];
+  readonly #alarms: Alarm[] = [];
   readonly #leases = new LessorLoader();
   #meta: MachineMeta = BIRTH;
   #compacted = -1;
@@ -120,8 +131,10 @@ export class MachineLoader {
       case KEY_SPACE.revision: {
         const { key: name, main, sub, create, version, lease } = decodeHead(key, value);
         const index = this.#index.get(name);
-        if (index === undefined) this.#index.set(name, new KeyIndex(main, sub, create, version));
-        else index.append(main, sub, create, version);
+        if (index === undefined) {
+          this.#index.set(name, new KeyIndex(main, sub, create, version));
+          this.#names.push(name);
+        } else index.append(main, sub, create, version);
         if (main > this.#highest) this.#highest = main;
         this.#leases.key(name, lease);
         break;
@@ -132,6 +145,9 @@ export class MachineLoader {
       case KEY_SPACE.member:
         this.#members.push(decodeMember(key, value));
         break;
+      case KEY_SPACE.alarm:
+        this.#alarms.push(decodeAlarm(key, value));
+        break;
       case KEY_SPACE.machine:
         if (key[1] === META_KEY[1]) this.#meta = decodeMeta(value);
         else if (key[1] === COMPACTED_KEY[1]) this.#compacted = decodeCompacted(value);
@@ -140,14 +156,22 @@ export class MachineLoader {
   }
 
   finish(): Machine {
-    const index = this.#index;
-    const names = [...index.keys()].sort();
+    return this.finishInSlices({ left: Infinity }).next().value as Machine;
+  }
+
+  /** The same for a member that has other things to do meanwhile: a million keys take seconds. */
+  *finishInSlices(budget: Budget): Slices<Machine> {
+    const names = yield* sortInSlices(this.#names, (a, b) => (a < b ? -1 : 1), budget);
     let liveKeys = 0;
-    const keys = SortedMap.load(names, (name) => {
-      const one = index.get(name)!;
-      if (one.isLive) liveKeys += 1;
-      return one;
-    });
+    const keys = new SortedMap<KeyIndex>();
+    for (const name of names) {
+      const index = this.#index.get(name)!;
+      if (index.isLive) liveKeys += 1;
+      keys.append(name, index);
+      budget.left -= 1;
+      if (budget.left <= 0) yield;
+    }
+    const leases = yield* this.#joinLeases(budget);
     if (this.#highest > this.#meta.revision) {
       throw new StoreError("STATE_CORRUPT", {
         message: `quorate: the state database is damaged: revision ${this.#highest} lies above ${this.#meta.revision}`,
@@ -156,11 +180,22 @@ export class MachineLoader {
     return new Machine(this.#options, {
       keys,
       liveKeys,
-      leases: this.#leases,
+      leases,
       meta: this.#meta,
       compacted: this.#compacted,
       members: this.#members,
+      alarms: this.#alarms,
     });
+  }
+
+  *#joinLeases(budget: Budget): Slices<LoadedLeases> {
+    const work = this.#leases.finishing();
+    for (;;) {
+      const { done, value } = work.next();
+      if (done === true) return value;
+      budget.left -= LOADED_AT_ONCE;
+      if (budget.left <= 0) yield;
+    }
   }
 }
 
@@ -168,10 +203,11 @@ export class MachineLoader {
 interface Loaded {
   readonly keys: SortedMap<KeyIndex>;
   readonly liveKeys: number;
-  readonly leases: LessorLoader;
+  readonly leases: LoadedLeases;
   readonly meta: MachineMeta;
   readonly compacted: number;
   readonly members: readonly MemberRecord[];
+  readonly alarms: readonly Alarm[];
 }
 
 export class Machine {
@@ -179,11 +215,20 @@ export class Machine {
   readonly #records: StateRecords;
   readonly #store: Store;
   readonly #members: Members;
+  readonly #alarms: Alarms;
   readonly #lessor: Lessor;
   readonly #compactor: Compactor;
   readonly #hash: StateHash;
   readonly #context: ApplyContext;
-  readonly #counts: OperationCounts = { puts: 0, deletes: 0, txns: 0, ranges: 0 };
+  readonly #counts: OperationCounts = {
+    puts: 0,
+    deletes: 0,
+    txns: 0,
+    ranges: 0,
+    leasesGranted: 0,
+    leasesRevoked: 0,
+    leasesExpired: 0,
+  };
   /** Refilled by each `step`; the slices of a command draw on it. */
   readonly #budget: Budget = { left: 0 };
   #applied: { readonly index: LogIndex; readonly term: Term };
@@ -203,7 +248,9 @@ export class Machine {
     this.#hashB = meta.hashB;
     this.#members = new Members(options.store, this.#hash);
     for (const record of loaded.members) this.#members.load(record);
-    this.#lessor = loaded.leases.finish(new StateLeases(options.store, this.#hash));
+    this.#alarms = new Alarms(options.store, this.#hash);
+    for (const alarm of loaded.alarms) this.#alarms.load(alarm);
+    this.#lessor = new Lessor(new StateLeases(options.store, this.#hash), loaded.leases.leases, loaded.leases.leaseOf);
     this.#records = new StateRecords(options.store, this.#hash, this.#lessor);
     this.#store = new Store(
       this.#records,
@@ -221,6 +268,7 @@ export class Machine {
     this.#context = {
       store: this.#store,
       members: this.#members,
+      alarms: this.#alarms,
       lessor: this.#lessor,
       leaseExists: (id) => this.#lessor.lookup(id) !== undefined,
       counts: this.#counts,
@@ -267,12 +315,17 @@ export class Machine {
   }
 
   get metrics(): MachineMetrics {
-    return { keys: this.#store.liveKeys, ...this.#counts };
+    return { keys: this.#store.liveKeys, leases: this.#lessor.size, ...this.#counts };
   }
 
   /** By id, ascending. */
   members(): readonly Member[] {
     return this.#members.list();
+  }
+
+  /** By member, ascending. */
+  get alarms(): Pick<Alarms, "list" | "noSpace" | "stands"> {
+    return this.#alarms;
   }
 
   /** Ids that may never come back. */
@@ -380,7 +433,13 @@ export class Machine {
   startHashKv(revision: number): HashKvRead {
     const store = this.#store;
     const at = hashRevision(store, revision);
-    return read(store.pin(store.compactRevision), (budget) => hashKv(store, at, budget));
+    const cursor: HashCursor = { next: undefined };
+    return {
+      ...read(store.pin(store.compactRevision), (budget) => hashKv(store, at, budget, cursor)),
+      get next() {
+        return cursor.next === undefined ? undefined : revisionKey(cursor.next.main, cursor.next.sub);
+      },
+    };
   }
 
   // --- compaction ---
@@ -411,6 +470,7 @@ const REFUSALS: ReadonlySet<string> = new Set([
   "TOO_MANY_LEARNERS",
   "MEMBER_NOT_LEARNER",
   "RESULT_TOO_LARGE",
+  "NO_SPACE",
 ]);
 
 /** What is committed and cannot be read stops the member: passing over it would be an opinion of its own. */

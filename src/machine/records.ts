@@ -18,6 +18,8 @@ import type { Change } from "../kv/history.ts";
 import { type RecordStore, tombstoneOf } from "../kv/store.ts";
 import type { LeaseRecord, LeaseRecords, Lessor } from "../lease/lessor.ts";
 import type { KeyValue, Member } from "../protocol/key-value.ts";
+import type { AlarmType } from "../protocol/requests.ts";
+import type { Alarm } from "../protocol/responses.ts";
 import type { StateHash } from "./state-hash.ts";
 import { HEADROOM, KEY_SPACE, type StateStore } from "./state-store.ts";
 
@@ -30,6 +32,9 @@ const EXPIRED = 0x04;
 
 const MEMBER_FORMAT = 1;
 const LEASE_FORMAT = 1;
+const ALARM_FORMAT = 1;
+/** Numbers on disk, from 1: append only. */
+const ALARM_TYPES: readonly AlarmType[] = ["nospace", "corrupt"];
 const META_FORMAT = 1;
 
 /** Replicated facts, written with each applied entry. */
@@ -285,6 +290,32 @@ export class StateLeases implements LeaseRecords {
     this.#hash.word(0);
     this.#store.delete(key);
   }
+}
+
+// --- alarms ---
+
+/** space 4 | member 8 | alarm 1 */
+export function alarmKey({ member, alarm }: Alarm): Uint8Array {
+  const key = new Uint8Array(10);
+  key[0] = KEY_SPACE.alarm;
+  viewOf(key).setBigUint64(1, member);
+  key[9] = ALARM_TYPES.indexOf(alarm) + 1;
+  return key;
+}
+
+/** The key says it all. */
+export function encodeAlarm(): Uint8Array {
+  return Uint8Array.of(ALARM_FORMAT);
+}
+
+export function decodeAlarm(key: Uint8Array, bytes: Uint8Array): Alarm {
+  if (key.length !== 10 || bytes.length < 1) throw malformed("an alarm record that ends early");
+  if (bytes[0] !== ALARM_FORMAT) throw tooNew("alarm", bytes[0]!);
+  const id = viewOf(key).getBigUint64(1);
+  if (bytes.length !== 1 || id === 0n) throw malformed("an alarm record");
+  const alarm = ALARM_TYPES[key[9]! - 1];
+  if (alarm === undefined) throw tooNew("alarm", key[9]!);
+  return { member: memberId(id), alarm };
 }
 
 // --- machine ---

@@ -25,8 +25,8 @@ export function endpointUrl(endpoint: string): string {
 
 /** A client of a running cluster. Connects lazily; close it when done (`await using`). */
 export async function connect(options: ConnectOptions = {}): Promise<Client> {
-  // A call that waits for its next attempt has no socket that would keep the process alive meanwhile.
-  const clock = new NodeClock({ keepAlive: true });
+  // A call that waits for its next attempt has no socket that would keep the process alive meanwhile: the clock's timers do.
+  const clock = new NodeClock();
   const random = new NodeRandom();
   const network = new WebSocketNetwork();
   return Client.open({

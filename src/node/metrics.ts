@@ -11,7 +11,9 @@ const GAUGES: readonly [name: string, help: string, read: (f: Figures) => number
   ["etcd_server_proposals_applied_total", "last applied index", (f) => f.proposalsApplied],
   ["etcd_server_proposals_pending", "proposals waiting to be applied", (f) => f.proposalsPending],
   ["etcd_mvcc_db_total_size_in_bytes", "size of the state on disk", (f) => f.dbSizeBytes],
-  ["etcd_mvcc_db_total_size_in_use_in_bytes", "size of the state in use", (f) => f.dbSizeBytes],
+  ["etcd_mvcc_db_total_size_in_use_in_bytes", "size of the state in use", (f) => f.dbSizeInUseBytes],
+  ["etcd_server_quota_backend_bytes", "quota of the state, 0 if there is none", (f) => f.quotaBytes],
+  ["quorate_leases", "leases that exist", (f) => f.leases],
   ["etcd_debugging_mvcc_keys_total", "live keys", (f) => f.keys],
   ["etcd_debugging_mvcc_current_revision", "current revision", (f) => f.revision],
   ["etcd_debugging_mvcc_compact_revision", "last compacted revision", (f) => f.compactRevision],
@@ -30,6 +32,10 @@ const COUNTERS: readonly [name: string, help: string, read: (f: Figures) => numb
   ["etcd_mvcc_delete_total", "deletes applied", (f) => f.deletes],
   ["etcd_mvcc_txn_total", "txns applied", (f) => f.txns],
   ["etcd_mvcc_range_total", "ranges served", (f) => f.ranges],
+  ["etcd_debugging_lease_granted_total", "leases granted", (f) => f.leasesGranted],
+  ["etcd_debugging_lease_revoked_total", "leases that ended, whatever ended them", (f) => f.leasesRevoked],
+  ["etcd_debugging_lease_renewed_total", "keep-alives that this member answered as the leader", (f) => f.leasesRenewed],
+  ["etcd_debugging_server_lease_expired_total", "leases that ended by their time", (f) => f.leasesExpired],
   ["quorate_slow_disk_writes_total", "log writes longer than an election timeout", (f) => f.slowDisk],
   ["quorate_snapshots_sent_total", "snapshots delivered to followers", (f) => f.snapshotsSent],
   ["quorate_snapshots_installed_total", "snapshots installed", (f) => f.snapshotsInstalled],
@@ -43,6 +49,12 @@ export function prometheusMetrics(): MetricsSink & { close(): void } {
   const registers = [registry];
   const gauges = GAUGES.map(([name, help, read]) => ({ metric: new Gauge({ name, help, registers }), read }));
   const counters = COUNTERS.map(([name, help, read]) => ({ metric: new Counter({ name, help, registers }), read }));
+  const alarms = new Gauge({
+    name: "etcd_debugging_server_alarms",
+    help: "1 for each alarm that stands",
+    labelNames: ["server_id", "alarm_type"],
+    registers,
+  });
   const fsync = new Histogram({
     name: "etcd_disk_wal_fsync_duration_seconds",
     help: "time of one synchronous log write",
@@ -85,6 +97,8 @@ export function prometheusMetrics(): MetricsSink & { close(): void } {
         metric.reset();
         metric.inc(read(now));
       }
+      alarms.reset();
+      for (const { member, alarm } of now.alarms) alarms.labels(member.toString(16), alarm.toUpperCase()).set(1);
       delayP99.set(delay.percentile(99) / 1e9);
       delayMax.set(delay.max / 1e9);
       return registry.metrics();

@@ -1,4 +1,5 @@
 /** A member inside a Node.js program: its world, its server, and a client that needs no socket. */
+import { deferred } from "../base/deferred.ts";
 import { StoreError } from "../base/errors.ts";
 import type { MemberId } from "../base/ids.ts";
 import { Client } from "../client/client.ts";
@@ -28,7 +29,7 @@ export interface NodeOptions extends Omit<ServerOptions, "name" | "bootstrap"> {
   readonly join?: { readonly endpoints: readonly string[] } | undefined;
   /** Default: silent. */
   readonly log?: Logger | undefined;
-  /** Ends a wait for other members at start. */
+  /** Ends the search for the cluster to join, and a wait for other members at start. */
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -40,15 +41,15 @@ function isLoopback(url: string | undefined): boolean {
 }
 
 async function joinCluster(options: NodeOptions): Promise<Bootstrap> {
-  const { join, listenPeerUrl } = options;
+  const { join, listenPeerUrl, signal } = options;
   if (listenPeerUrl === undefined) {
     throw new StoreError("BAD_CONFIG", { message: "quorate: a joining member needs a peer address (listenPeerUrl)" });
   }
   await using client = await connect({ endpoints: join!.endpoints });
   // Not linearizable at first: a cluster of one that was just grown has no quorum before this member runs.
-  let { members, header } = await client.members.list({ linearizable: false });
+  let { members, header } = await client.members.list({ linearizable: false, signal });
   if (!members.some(({ peerUrls }) => peerUrls.includes(listenPeerUrl))) {
-    ({ members, header } = await client.members.list({ linearizable: true }));
+    ({ members, header } = await client.members.list({ linearizable: true, signal }));
   }
   const mine = members.find(({ peerUrls }) => peerUrls.includes(listenPeerUrl));
   if (mine === undefined) {
@@ -91,7 +92,8 @@ export class Node implements AsyncDisposable {
    */
   static async open(options: NodeOptions = {}): Promise<Node> {
     const { dir, name, peers, token, skipWaitForPeers, join, log = silent, signal, ...rest } = options;
-    if (signal?.aborted === true) throw new StoreError("CANCELLED", { cause: signal.reason });
+    const isAborted = (): boolean => signal?.aborted === true;
+    if (isAborted()) throw new StoreError("CANCELLED", { cause: signal?.reason });
     const self = peers?.find((peer) => peer.name === (name ?? "default"));
     const listenPeerUrl = rest.listenPeerUrl ?? self?.peerUrl;
     const listenClientUrl = rest.listenClientUrl ?? self?.clientUrl;
@@ -106,7 +108,7 @@ export class Node implements AsyncDisposable {
       });
     }
     // Like a listening server, an open member keeps its process alive: whoever awaits it is never left behind.
-    const base = nodeWorld({ dir: dir ?? ".", log, keepAlive: true });
+    const base = nodeWorld({ dir: dir ?? ".", log });
     const world = {
       ...base,
       ...(dir === undefined ? { disk: new MemoryDisk({ clock: base.clock, random: base.random }) } : {}),
@@ -122,19 +124,24 @@ export class Node implements AsyncDisposable {
     } else {
       bootstrap = { kind: "alone" };
     }
-    const aborted = new Promise<void>((resolve) => signal?.addEventListener("abort", () => resolve(), { once: true }));
+    const aborted = deferred<void>();
+    const onAbort = (): void => aborted.resolve();
+    if (isAborted()) onAbort();
+    else signal?.addEventListener("abort", onAbort, { once: true });
     const metrics = prometheusMetrics();
     try {
       const server = await Server.open(
         world,
         { ...rest, name: name ?? "default", bootstrap, listenPeerUrl, listenClientUrl },
         metrics,
-        aborted,
+        aborted.promise,
       );
       return new Node(server, base, metrics);
     } catch (error) {
       metrics.close();
       throw error;
+    } finally {
+      signal?.removeEventListener("abort", onAbort);
     }
   }
 
@@ -171,7 +178,12 @@ export class Node implements AsyncDisposable {
   /** The same interface as over a socket, without one. Closed with the node. */
   client(): Client {
     const { clock, random } = this.#world;
-    const client = Client.inProcess({ clock, random, channel: this.#server.channel() });
+    const client: Client = Client.inProcess({
+      clock,
+      random,
+      channel: this.#server.channel(),
+      onClosed: () => this.#clients.delete(client),
+    });
     this.#clients.add(client);
     return client;
   }
@@ -180,8 +192,7 @@ export class Node implements AsyncDisposable {
   async close(options: { readonly handOver?: boolean } = {}): Promise<void> {
     // Calls under way get their answers while the server drains.
     await this.#server.close(options);
-    for (const client of this.#clients) await client.close();
-    this.#clients.clear();
+    for (const client of [...this.#clients]) await client.close();
     this.#metrics.close();
   }
 

@@ -9,7 +9,7 @@ export interface Clock {
   now(): number;
   /** Milliseconds since 1970, for logs and ids only; may jump. */
   wallNow(): number;
-  /** Calls once after `ms`; never keeps a process alive by itself unless `keepAlive`. */
+  /** Calls once after `ms`. */
   after(ms: number, callback: () => void): Timer;
   /** Calls each `ms`, at a steady rate. */
   every(ms: number, callback: () => void): Timer;

@@ -13,6 +13,8 @@ import { type ErrorCode, type ErrorDetails, FAILURES, type Outcome, StoreError }
 import { type ClusterId, clusterId, leaseId, type MemberId, memberId, NO_LEASE, revision, term } from "../base/ids.ts";
 import type { KeyValue, Member, ResponseHeader } from "./key-value.ts";
 import type {
+  AlarmRequest,
+  AlarmType,
   Compare,
   CompareResult,
   DeleteRangeRequest,
@@ -26,6 +28,7 @@ import type {
   TxnRequest,
 } from "./requests.ts";
 import type {
+  Alarm,
   DeleteRangeResult,
   MembersResult,
   OpResult,
@@ -58,6 +61,8 @@ interface WireNumbers {
   readonly watchFlag: Readonly<Record<WatchFlag, number>>;
   readonly messageFlag: Readonly<Record<"created" | "canceled" | "fragment", number>>;
   readonly event: Readonly<Record<WatchEvent["type"] | "expiry", number>>;
+  readonly alarmAction: Readonly<Record<AlarmRequest["action"], number>>;
+  readonly alarmType: Readonly<Record<AlarmType, number>>;
 }
 
 /** Every number that stands for a word on the wire, but for error codes: those follow the order of `FAILURES`, from 1. */
@@ -82,6 +87,7 @@ export const WIRE: WireNumbers = {
     leaseTimeToLive: 17,
     leaseList: 18,
     snapshot: 30,
+    alarm: 24,
   },
   result: {
     range: 1,
@@ -99,6 +105,7 @@ export const WIRE: WireNumbers = {
     leaseTimeToLive: 13,
     leaseList: 14,
     snapshot: 30,
+    alarm: 20,
   },
   sortOrder: { none: 0, ascend: 1, descend: 2 },
   sortTarget: { key: 0, version: 1, create: 2, mod: 3, value: 4 },
@@ -111,6 +118,8 @@ export const WIRE: WireNumbers = {
   watchFlag: { noPut: 1, noDelete: 2, prevKv: 4, progressNotify: 8, fragment: 16 },
   messageFlag: { created: 1, canceled: 2, fragment: 4 },
   event: { put: 0, delete: 1, expiry: 2 },
+  alarmAction: { get: 0, activate: 1, deactivate: 2 },
+  alarmType: { nospace: 1, corrupt: 2 },
 };
 
 const ERROR_CODES = Object.keys(FAILURES) as readonly ErrorCode[];
@@ -203,10 +212,19 @@ function requestFields(request: Request): Fields {
         request.part ?? null,
         request.close === true ? true : null,
       ]);
+    case "alarm":
+      return alarmFields(request);
     default:
       request satisfies never;
       throw new RangeError("unknown kind of request");
   }
+}
+
+function alarmFields({ action, member, alarm }: AlarmRequest): Fields {
+  const does = numberOf(WIRE.alarmAction, action);
+  const type = alarm === undefined ? null : numberOf(WIRE.alarmType, alarm);
+  if (does === undefined || type === undefined) throw new RangeError("unknown alarm or action");
+  return trimmed([WIRE.request.alarm, does, member ?? null, type]);
 }
 
 function rangeFields(request: RangeRequest): Fields {
@@ -377,6 +395,8 @@ function readRequest(fields: Fields): Request {
       if (isSome(fields[3]) && boolean(fields[3])) request.close = true;
       return request;
     }
+    case kinds.alarm:
+      return readAlarmRequest(fields);
     default:
       throw new RangeError("unknown kind of request");
   }
@@ -392,6 +412,18 @@ function flagged<T extends object, K extends string>(
 }
 
 type Mutable<T> = { -readonly [K in keyof T]: T[K] };
+
+function readAlarmRequest(fields: Fields): AlarmRequest {
+  atMost(fields, 4);
+  const request: Mutable<AlarmRequest> = { kind: "alarm", action: word(ALARM_ACTIONS, fields[1], "action") };
+  if (isSome(fields[2])) request.member = memberId(id(fields[2]));
+  if (isSome(fields[3])) request.alarm = alarmType(fields[3]);
+  return request;
+}
+
+function alarmType(value: unknown): AlarmType {
+  return word(ALARM_TYPES, count(value) - 1, "alarm");
+}
 
 function readRange(fields: Fields): RangeRequest {
   atMost(fields, 12);
@@ -563,6 +595,7 @@ function resultFields(result: Result): Fields {
         result.errors,
         result.isLearner,
         result.stateHash,
+        result.dbSizeQuota,
       ];
     case "hashKv":
       return [kinds.hashKv, result.revision, result.hash, result.compactRevision, result.hashRevision];
@@ -576,6 +609,8 @@ function resultFields(result: Result): Fields {
         result.aboutBytes,
         result.version,
       ];
+    case "alarm":
+      return [kinds.alarm, result.alarms.map(({ member, alarm }) => [member, WIRE.alarmType[alarm]])];
     default:
       result satisfies never;
       throw new RangeError("unknown kind of result");
@@ -670,6 +705,9 @@ function readResult(fields: Fields): Result {
         aboutBytes: count(fields[5]),
         version: text(fields[6]),
       };
+    case kinds.alarm:
+      atMost(fields, 2);
+      return { kind: "alarm", alarms: list(fields[1]).map(readAlarm) };
     default:
       return readOpResult(fields);
   }
@@ -761,8 +799,14 @@ function readMember(value: unknown): Member {
   };
 }
 
+function readAlarm(value: unknown): Alarm {
+  const fields = list(value);
+  atMost(fields, 2);
+  return { member: memberId(id(fields[0])), alarm: alarmType(fields[1]) };
+}
+
 function readStatus(fields: Fields): StatusResult {
-  atMost(fields, 12);
+  atMost(fields, 13);
   return {
     kind: "status",
     revision: revision(integer(fields[1])),
@@ -776,6 +820,7 @@ function readStatus(fields: Fields): StatusResult {
     errors: texts(fields[9]),
     isLearner: boolean(fields[10]),
     stateHash: text(fields[11]),
+    dbSizeQuota: count(fields[12]),
   };
 }
 
@@ -1039,6 +1084,8 @@ const COMPARE_RESULTS = wordsOf<CompareResult>(WIRE.compareResult);
 const COMPARE_TARGETS = wordsOf<Compare["target"]>(WIRE.compareTarget);
 const OUTCOMES = wordsOf<Outcome>(WIRE.outcome);
 const EVENT_TYPES = wordsOf<WatchEvent["type"] | "expiry">(WIRE.event);
+const ALARM_ACTIONS = wordsOf<AlarmRequest["action"]>(WIRE.alarmAction);
+const ALARM_TYPES = wordsOf<AlarmType>(WIRE.alarmType);
 const WATCH_FLAGS = wordsOf<WatchFlag>(WIRE.watchFlag);
 
 function isSome(value: unknown): boolean {

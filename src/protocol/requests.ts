@@ -127,6 +127,16 @@ export interface MoveLeaderRequest {
 export interface StatusRequest {
   readonly kind: "status";
 }
+/** "corrupt" is etcd's name for a member whose data differs; nothing here raises it. */
+export type AlarmType = "nospace" | "corrupt";
+
+/** etcd's AlarmRequest. A request to raise or release one names both the member and the alarm; a question may name a kind. */
+export interface AlarmRequest {
+  readonly kind: "alarm";
+  readonly action: "get" | "activate" | "deactivate";
+  readonly member?: MemberId | undefined;
+  readonly alarm?: AlarmType | undefined;
+}
 export interface HashKvRequest {
   readonly kind: "hashKv";
   /** 0 = the current revision. */
@@ -166,4 +176,5 @@ export type Request =
   | MoveLeaderRequest
   | StatusRequest
   | HashKvRequest
-  | SnapshotRequest;
+  | SnapshotRequest
+  | AlarmRequest;

@@ -1,7 +1,7 @@
 /** One union of what a server answers, mirroring the requests kind by kind. */
 import type { LeaseId, MemberId, Revision } from "../base/ids.ts";
 import type { KeyValue, Member, ResponseHeader } from "./key-value.ts";
-import type { Request } from "./requests.ts";
+import type { AlarmType, Request } from "./requests.ts";
 
 export interface RangeResult {
   readonly kind: "range";
@@ -80,9 +80,12 @@ export interface StatusResult {
   readonly kind: "status";
   readonly revision: Revision;
   readonly version: string;
-  /** Bytes on disk, never 0: etcdctl divides by it. */
+  /** Bytes on disk; never below what is in use, and never 0: etcdctl divides by it. */
   readonly dbSize: number;
+  /** Bytes of the records that this member's state holds: what the quota is held against. */
   readonly dbSizeInUse: number;
+  /** 0: no quota. */
+  readonly dbSizeQuota: number;
   readonly leader?: MemberId | undefined;
   readonly raftIndex: number;
   readonly raftTerm: number;
@@ -91,6 +94,16 @@ export interface StatusResult {
   readonly isLearner: boolean;
   /** quorate's own: the chained hash of everything replicated, comparable at equal `raftAppliedIndex`. */
   readonly stateHash: string;
+}
+/** An alarm stands for one member; it is a fact of the whole cluster. */
+export interface Alarm {
+  readonly member: MemberId;
+  readonly alarm: AlarmType;
+}
+/** Those asked for; the one raised; the one released, if it stood. By member, ascending. */
+export interface AlarmResult {
+  readonly kind: "alarm";
+  readonly alarms: readonly Alarm[];
 }
 export interface HashKvResult {
   readonly kind: "hashKv";
@@ -126,7 +139,8 @@ export type Result =
   | MoveLeaderResult
   | StatusResult
   | HashKvResult
-  | SnapshotPartResult;
+  | SnapshotPartResult
+  | AlarmResult;
 
 /** What travels back: the result and its stamp. */
 export type Response<R extends Result = Result> = { readonly header: ResponseHeader; readonly result: R };

@@ -159,6 +159,12 @@ export async function awaitWitnesses(
     onDown: () => {},
     onRoundTrip: () => {},
     onStream: (_from, connection) => connection.close("waiting"),
+    onRemoved: (by) =>
+      settle(
+        new StoreError("MEMBER_REMOVED", {
+          message: `quorate: member ${options.name} (${formatId(birth.memberId)}) was removed from the cluster, says member ${formatId(by)}; add a new one`,
+        }),
+      ),
   });
   const report = world.clock.every(5_000, () => {
     const names = birth.members.filter(({ id }) => missing.has(id)).map(({ name }) => name);

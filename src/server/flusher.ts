@@ -118,8 +118,13 @@ export class Flusher {
 
   #consider(): void {
     if (this.#running !== undefined || this.#paused || this.#stopped) return;
-    if (this.#o.applier.machine.applied.index <= this.#state.appliedIndex) return;
+    if (!this.#isDue) return;
     this.flush().catch((error) => this.#o.onFailure(error));
+  }
+
+  /** Entries were applied, or a compaction dropped records behind the last one: their space is free once that is flushed. */
+  get #isDue(): boolean {
+    return this.#o.applier.machine.applied.index > this.#state.appliedIndex || this.#state.bufferedBytes > 0;
   }
 
   async #flush(): Promise<void> {
@@ -128,7 +133,7 @@ export class Flusher {
     if (this.#stopped || this.#paused) return;
     // From here to the call nothing may wait: the buffer is taken as of this entry.
     const at: { index: LogIndex; term: Term } = applier.machine.applied;
-    if (at.index <= this.#state.appliedIndex) return;
+    if (!this.#isDue) return;
     const startedAt = clock.now();
     applier.machine.seal();
     await this.#state.flush({ index: at.index, term: at.term });

@@ -3,6 +3,8 @@ import { VERSION } from "../base/version.ts";
 import type { HttpAnswer } from "../transport/network.ts";
 
 export interface HealthSource {
+  /** In capitals, as in the body. */
+  alarms(): readonly string[];
   hasLeader(): boolean;
   isLearner(): boolean;
   read(serializable: boolean): Promise<void>;
@@ -31,8 +33,10 @@ export async function healthAnswer(method: string, path: string, source: HealthS
 
 async function health(parameters: URLSearchParams, source: HealthSource): Promise<HttpAnswer> {
   const serializable = parameters.get("serializable") === "true";
-  let reason = "";
-  if (!serializable && !source.hasLeader()) reason = "RAFT NO LEADER";
+  const excluded = new Set(parameters.getAll("exclude"));
+  const alarm = source.alarms().find((name) => !excluded.has(name));
+  let reason = alarm === undefined ? "" : `ALARM ${alarm}`;
+  if (reason === "" && !serializable && !source.hasLeader()) reason = "RAFT NO LEADER";
   if (reason === "") {
     try {
       await source.read(serializable);
@@ -53,7 +57,9 @@ async function probeAnswer(
 ): Promise<HttpAnswer> {
   const all: Record<string, () => Promise<void>> = { serializable_read: () => source.read(true) };
   if (ready) {
-    all.data_corruption = async () => {};
+    all.data_corruption = async () => {
+      if (source.alarms().includes("CORRUPT")) throw new Error("alarm activated: CORRUPT");
+    };
     all.linearizable_read = () => source.read(false);
     all.non_learner = async () => {
       if (source.isLearner()) throw new Error("not supported for learner");

@@ -71,6 +71,8 @@ export class LeaseKeeper {
   /** Ends each wait early when the member stops. */
   readonly #waits = new Set<(error: StoreError) => void>();
   #stopped = false;
+  /** Keep-alives answered, as the leader. */
+  renewed = 0;
 
   constructor(options: LeaseKeeperOptions) {
     this.#o = options;
@@ -190,6 +192,7 @@ export class LeaseKeeper {
           await linearizable(deadline);
           // A round that another leader answered proves nothing about this one's deadline.
           if (!this.#keeps(term)) throw new StoreError("NOT_LEADER");
+          this.renewed += 1;
           return {
             kind: "leaseKeepAlive",
             id,

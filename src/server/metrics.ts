@@ -1,4 +1,5 @@
 /** Every figure a member keeps about itself, in one list. The shell renders them under etcd's names (node/metrics.ts). */
+import type { Alarm } from "../protocol/responses.ts";
 
 /** A histogram's door: the shell decides on buckets. */
 export type Observe = (seconds: number) => void;
@@ -21,6 +22,16 @@ export interface Figures {
   readonly proposalsPending: number;
   readonly proposalsFailed: number;
   readonly dbSizeBytes: number;
+  readonly dbSizeInUseBytes: number;
+  /** 0: none. */
+  readonly quotaBytes: number;
+  readonly alarms: readonly Alarm[];
+  readonly leases: number;
+  readonly leasesGranted: number;
+  readonly leasesRevoked: number;
+  readonly leasesExpired: number;
+  /** By this member as the leader. */
+  readonly leasesRenewed: number;
   readonly walSizeBytes: number;
   readonly keys: number;
   readonly revision: number;

@@ -3,6 +3,7 @@ import type { ClusterId, MemberId } from "../base/ids.ts";
 import type { World } from "../platform/world.ts";
 import type { Member } from "../protocol/key-value.ts";
 import type { Network } from "../transport/network.ts";
+import type { AutoCompactionMode } from "./auto-compactor.ts";
 
 export interface StaticMember {
   readonly name: string;
@@ -55,6 +56,14 @@ export interface ServerOptions {
   readonly leaseCheckpointIntervalMs?: number | undefined;
   /** How often an idle watch that asked for it hears how far it is: etcd's `watch-progress-notify-interval`. */
   readonly watchProgressIntervalMs?: number | undefined;
+  /** By time or by count of revisions: etcd's `auto-compaction-mode`. */
+  readonly autoCompactionMode?: AutoCompactionMode | undefined;
+  /** What is kept: hours or a period such as "10m", or revisions; 0 compacts only on request. One hour by default. */
+  readonly autoCompactionRetention?: string | number | undefined;
+  /** How often the revision is looked at where `autoCompactionMode` is "revision". */
+  readonly autoCompactionIntervalMs?: number | undefined;
+  /** Bytes of records above which writes are refused: 0 stands for etcd's 2 GiB, and what is below 0 for no quota. */
+  readonly quotaBytes?: number | undefined;
 }
 
 /** The world of a whole member: what the platform gives, and the network. */
@@ -76,4 +85,7 @@ export const DEFAULTS = {
   maxPendingBytes: 134_217_728,
   leaseCheckpointIntervalMs: 300_000,
   watchProgressIntervalMs: 600_000,
+  autoCompactionMode: "periodic",
+  autoCompactionIntervalMs: 300_000,
+  quotaBytes: 0,
 } as const;

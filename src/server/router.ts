@@ -3,20 +3,28 @@ import { StoreError } from "../base/errors.ts";
 import { type ClusterId, type MemberId, type Revision, revision, type Term } from "../base/ids.ts";
 import { checkCompact, checkDeleteRange, checkHashKv, checkPut, checkRange, checkTxn } from "../kv/check.ts";
 import { isReadOnlyTxn, isSerializableTxn } from "../kv/txn.ts";
-import type { Command, Envelope, LeaseCommand } from "../machine/command.ts";
+import type { AlarmCommand, Command, Envelope, LeaseCommand } from "../machine/command.ts";
 import { encodeEnvelope } from "../machine/envelope-codec.ts";
 import type { Applied, Machine } from "../machine/machine.ts";
 import type { Clock } from "../platform/clock.ts";
 import type { CallOptions } from "../protocol/channel.ts";
 import type { ResponseHeader } from "../protocol/key-value.ts";
-import type { CompactRequest, DeleteRangeRequest, PutRequest, Request, TxnRequest } from "../protocol/requests.ts";
-import type { Response, Result } from "../protocol/responses.ts";
+import type {
+  AlarmRequest,
+  CompactRequest,
+  DeleteRangeRequest,
+  PutRequest,
+  Request,
+  TxnRequest,
+} from "../protocol/requests.ts";
+import type { HashKvResult, Response, Result } from "../protocol/responses.ts";
 import type { ConfChange } from "../raft/membership-types.ts";
 import type { Applier } from "./applier.ts";
 import type { Driver } from "./driver.ts";
 import { checkedId, type LeaseKeeper } from "./lease-keeper.ts";
 import type { MemberAdmin } from "./member-admin.ts";
 import type { Proposals } from "./proposals.ts";
+import type { QuotaKeeper } from "./quota-keeper.ts";
 import type { Reads } from "./reads.ts";
 import type { SnapshotSessions } from "./snapshot-sessions.ts";
 
@@ -37,6 +45,7 @@ export interface RouterOptions {
   readonly admin: MemberAdmin;
   readonly leases: LeaseKeeper;
   readonly snapshots: SnapshotSessions;
+  readonly quota: QuotaKeeper;
   readonly maxTxnOps: number;
   readonly maxRequestBytes: number;
   readonly maxPendingProposals: number;
@@ -44,6 +53,8 @@ export interface RouterOptions {
   readonly requestTimeoutMs: number;
   readonly isLearner: () => boolean;
   readonly status: () => Promise<Result>;
+  /** Fetches records of the state from this key on, so that reads find them in memory; returns how many. */
+  readonly readAhead: (key: Uint8Array) => Promise<number>;
   /** Begins or goes on with dropping what a compaction allows; resolves when nothing is left to drop. */
   readonly compacted: () => Promise<void>;
 }
@@ -74,12 +85,14 @@ export class Router {
         if (!request.serializable) await this.#linearizable(deadline);
         return this.#answer(await this.#inSlices(this.#machine.startRange(request), deadline, options.signal));
       case "put":
+        this.#o.quota.admit(request);
         checkPut(request);
         return this.#write(request, deadline, options.signal);
       case "deleteRange":
         checkDeleteRange(request);
         return this.#write(request, deadline, options.signal);
       case "txn":
+        this.#o.quota.admit(request);
         checkTxn(request, this.#o.maxTxnOps);
         if (!isReadOnlyTxn(request)) return this.#write(request, deadline, options.signal);
         if (!isSerializableTxn(request)) await this.#linearizable(deadline);
@@ -92,6 +105,7 @@ export class Router {
         return response;
       }
       case "leaseGrant":
+        this.#o.quota.admit(request);
         return this.#write(this.#o.leases.grantCommand(request), deadline, options.signal);
       case "leaseRevoke":
         return this.#write({ kind: "leaseRevoke", id: checkedId(request.id) }, deadline, options.signal);
@@ -106,9 +120,9 @@ export class Router {
         return this.#answer({ kind: "leaseList", leases: this.#o.leases.list() });
       case "hashKv":
         checkHashKv(request);
-        return this.#answer(
-          await this.#inSlices(this.#machine.startHashKv(request.revision ?? 0), deadline, options.signal),
-        );
+        return this.#answer(await this.#hashKv(request.revision ?? 0, deadline, options.signal));
+      case "alarm":
+        return this.#alarm(request, deadline, options.signal);
       case "status":
         return this.#answer(await this.#o.status());
       case "snapshot":
@@ -167,7 +181,7 @@ export class Router {
   }
 
   async #write(
-    command: PutRequest | DeleteRangeRequest | TxnRequest | CompactRequest | LeaseCommand,
+    command: PutRequest | DeleteRangeRequest | TxnRequest | CompactRequest | LeaseCommand | AlarmCommand,
     deadline: number,
     signal: AbortSignal | undefined,
   ): Promise<Response> {
@@ -177,17 +191,63 @@ export class Router {
     return this.#answer(applied.outcome.result, undefined, applied.term);
   }
 
+  /** Questions need no entry in the log: a linearizable read sees whatever an entry would (etcd-semantics 7.3). */
+  async #alarm(request: AlarmRequest, deadline: number, signal: AbortSignal | undefined): Promise<Response> {
+    const { action, member, alarm } = request;
+    const isKnown = alarm === undefined || alarm === "nospace" || alarm === "corrupt";
+    const invalid = (what: string): StoreError =>
+      new StoreError("INVALID_REQUEST", { message: `quorate: the request is malformed: ${what}` });
+    if (!isKnown) throw invalid("unknown alarm");
+    switch (action) {
+      case "get": {
+        await this.#linearizable(deadline);
+        const { list } = this.#machine.alarms;
+        return this.#answer({
+          kind: "alarm",
+          alarms: list.filter((one) => alarm === undefined || one.alarm === alarm),
+        });
+      }
+      case "activate":
+      case "deactivate":
+        if (alarm === undefined) return this.#answer({ kind: "alarm", alarms: [] });
+        if (typeof member !== "bigint" || member <= 0n || BigInt.asUintN(64, member) !== member) {
+          throw invalid("an alarm stands for a member");
+        }
+        // Nothing here could find a member corrupt, nor would anything refuse to work while one is.
+        if (action === "activate" && alarm === "corrupt") throw invalid("a corrupt alarm cannot be raised");
+        return this.#write({ kind: "alarm", action, member, alarm }, deadline, signal);
+      default:
+        action satisfies never;
+        throw invalid("unknown action");
+    }
+  }
+
   async #linearizable(deadline: number): Promise<void> {
     const waiting = this.#o.reads.wait(deadline);
     this.#o.driver.poke();
     await waiting;
   }
 
-  /** Nobody waits for it any more: it ends between two slices. */
-  async #inSlices<R>(steps: Steps<R>, deadline: number, signal: AbortSignal | undefined): Promise<R> {
+  /** A hash reads every record in the order in which the state has them, so they come in bulk. */
+  #hashKv(revision: number, deadline: number, signal: AbortSignal | undefined): Promise<HashKvResult> {
+    const read = this.#machine.startHashKv(revision);
+    return this.#inSlices(read, deadline, signal, async () => {
+      const { next } = read;
+      // None are found where the rest is not flushed yet, and is in memory anyhow.
+      return next === undefined ? READ_STEPS_PER_TURN : (await this.#o.readAhead(next)) || READ_STEPS_PER_TURN;
+    });
+  }
+
+  /** Nobody waits for it any more: it ends between two slices. `prepare` says how many steps the next one takes. */
+  async #inSlices<R>(
+    steps: Steps<R>,
+    deadline: number,
+    signal: AbortSignal | undefined,
+    prepare?: () => Promise<number>,
+  ): Promise<R> {
     try {
       for (;;) {
-        const result = steps.step(READ_STEPS_PER_TURN);
+        const result = steps.step(prepare === undefined ? READ_STEPS_PER_TURN : await prepare());
         if (result !== undefined) return result;
         if (signal?.aborted === true) throw new StoreError("CANCELLED", { cause: signal.reason });
         if (this.#o.clock.now() >= deadline) throw new StoreError("TIMEOUT");

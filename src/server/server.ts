@@ -17,10 +17,11 @@ import {
   term,
 } from "../base/ids.ts";
 import { VERSION } from "../base/version.ts";
+import { type Budget, runSlice } from "../kv/slices.ts";
 import type { Envelope } from "../machine/command.ts";
 import { type Machine, MachineLoader, seedMembers } from "../machine/machine.ts";
 import { KEY_SPACE } from "../machine/state-store.ts";
-import type { Timer } from "../platform/clock.ts";
+import type { Clock, Timer } from "../platform/clock.ts";
 import type { CallOptions, Channel, ServedWatch, WatchOptions, WatchOutlet } from "../protocol/channel.ts";
 import type { KeyValue, Member } from "../protocol/key-value.ts";
 import type { Request } from "../protocol/requests.ts";
@@ -36,6 +37,7 @@ import type { HttpAnswer } from "../transport/network.ts";
 import { PeerMesh } from "../transport/peers.ts";
 import { WatchFlow } from "../transport/watch-flow.ts";
 import { Applier } from "./applier.ts";
+import { AutoCompactor, parseRetention } from "./auto-compactor.ts";
 import { awaitWitnesses, BIRTH, birthOf } from "./bootstrap.ts";
 import { bestSuccessor, Driver } from "./driver.ts";
 import { Flusher } from "./flusher.ts";
@@ -47,6 +49,7 @@ import { type Figures, type MetricsSink, noMetrics } from "./metrics.ts";
 import { DEFAULTS, type ServerOptions, type ServerWorld } from "./options.ts";
 import { PEER_CALL, PeerCalls } from "./peer-calls.ts";
 import { Proposals } from "./proposals.ts";
+import { QuotaKeeper, quotaOf } from "./quota-keeper.ts";
 import { Reads } from "./reads.ts";
 import { Router } from "./router.ts";
 import { SnapshotSessions } from "./snapshot-sessions.ts";
@@ -78,14 +81,23 @@ function options<T extends object>(given: T): { [K in keyof T]: Exclude<T[K], un
   };
 }
 
+/** Steps of loading in one turn: a few milliseconds. */
+const LOAD_STEPS_PER_TURN = 8_192;
+
 /** Builds the machine from a state's records, in slices, so that heartbeats go on meanwhile. */
-async function loadMachine(state: StateBackend): Promise<Machine> {
+async function loadMachine(state: StateBackend, clock: Clock): Promise<Machine> {
   const loader = new MachineLoader({
     store: state,
     applied: { index: state.appliedIndex, term: state.appliedTerm },
   });
   await state.scan((key, value) => loader.record(key, value));
-  return loader.finish();
+  const budget: Budget = { left: 0 };
+  const work = loader.finishInSlices(budget);
+  for (;;) {
+    const machine = runSlice(work, budget, LOAD_STEPS_PER_TURN);
+    if (machine !== undefined) return machine;
+    await new Promise<void>((resolve) => clock.defer(resolve));
+  }
 }
 
 /** Every state has one from its birth on. */
@@ -124,6 +136,8 @@ export class Server {
   readonly #calls: PeerCalls;
   readonly #admin: MemberAdmin;
   readonly #leases: LeaseKeeper;
+  readonly #quota: QuotaKeeper;
+  readonly #compactor: AutoCompactor | undefined;
   readonly #router: Router;
   readonly #watches: Watches;
   readonly #sender: SnapshotSender | undefined;
@@ -168,6 +182,8 @@ export class Server {
         message: "quorate: the election timeout must be at least 5 heartbeats, and a heartbeat at least one tick",
       });
     }
+    quotaOf(all.quotaBytes);
+    parseRetention(all.autoCompactionMode, all.autoCompactionRetention);
     const { bootstrap } = all;
     if (bootstrap.kind === "static" && bootstrap.members.length > 1 && all.listenPeerUrl === undefined) {
       throw new StoreError("BAD_CONFIG", {
@@ -198,7 +214,7 @@ export class Server {
       ...(birth === undefined ? {} : { expect: { memberId: birth.memberId, clusterId: birth.clusterId } }),
     });
     try {
-      const machine = await loadMachine(dir.state);
+      const machine = await loadMachine(dir.state, world.clock);
       const server = new Server(world, all, metrics, dir, machine, birth?.members ?? []);
       await server.#start();
       return server;
@@ -278,6 +294,7 @@ export class Server {
           this.#leases.follow();
         }
         this.#flusher.entryApplied(entry.index, entry.data.length + 24);
+        if (envelope !== undefined && done.outcome.ok) this.#quota.applied(envelope.command);
         if (envelope?.command.kind === "compact" && done.outcome.ok) void this.#compact();
       },
       onTurn: (index) => {
@@ -328,6 +345,8 @@ export class Server {
         },
         onRoundTrip: (peer, ms) => metrics.peerRoundTrip(peer, ms / 1000),
         onStream: (from, connection) => this.#reception.accept(from, connection),
+        isRemoved: (peer) => this.#applier.machine.removedMembers.has(peer),
+        onRemoved: () => this.#endAsRemoved(),
       });
     }
     this.#driver = new Driver(
@@ -394,7 +413,7 @@ export class Server {
       applied: () => this.#applier.machine.applied.index,
       contact: (from) => raft.leaderContact(from),
       arrived: async (from, message, state) => {
-        const incoming = await loadMachine(state);
+        const incoming = await loadMachine(state, clock);
         // N9: what the message says and what the state holds must be one configuration.
         if (!equalBytes(encodeConfState(confOf(state)), encodeConfState(message.conf))) {
           throw new StoreError("INVALID_REQUEST", { message: "the snapshot's configuration is not its header's" });
@@ -481,6 +500,27 @@ export class Server {
       linearizable,
     });
     this.#leases.attach(machine);
+    this.#quota = new QuotaKeeper({
+      self: this.id,
+      clock,
+      log,
+      quotaBytes: all.quotaBytes,
+      usedBytes: () => this.#state.recordBytes,
+      machine: () => this.#applier.machine,
+      propose: (command, deadline) => this.#router.propose(command, deadline),
+    });
+    const retention = parseRetention(all.autoCompactionMode, all.autoCompactionRetention);
+    if (retention !== undefined) {
+      this.#compactor = new AutoCompactor({
+        retention,
+        revisionIntervalMs: all.autoCompactionIntervalMs,
+        clock,
+        log,
+        revision: () => this.#applier.machine.revision,
+        soft: () => this.#driver.soft,
+        propose: (command, deadline, onlyIn) => this.#router.propose(command, deadline, { onlyIn }),
+      });
+    }
     this.#watches = new Watches({
       source: machine,
       clock,
@@ -529,6 +569,7 @@ export class Server {
       admin: this.#admin,
       leases: this.#leases,
       snapshots: this.#snapshots,
+      quota: this.#quota,
       maxTxnOps: all.maxTxnOps,
       maxRequestBytes: all.maxRequestBytes,
       maxPendingProposals: all.maxPendingProposals,
@@ -536,6 +577,7 @@ export class Server {
       requestTimeoutMs: all.requestTimeoutMs ?? 5_000 + 2 * all.electionTimeoutMs,
       isLearner: () => this.isLearner,
       status: async () => this.#statusResult(),
+      readAhead: (key) => this.#state.readAhead(key).catch(() => 0),
       compacted: () => this.#compact(),
     });
   }
@@ -643,6 +685,8 @@ export class Server {
     this.#driver.start();
     this.#flusher.start();
     this.#leases.start();
+    this.#quota.start();
+    this.#compactor?.start();
     this.#watches.start();
     this.#membersChanged();
     if (this.#conf.voters.length === 1 && this.#conf.voters[0] === this.id) {
@@ -730,6 +774,8 @@ export class Server {
     this.#driver.stop();
     this.#watches.stop();
     this.#leases.stop();
+    this.#quota.stop();
+    this.#compactor?.stop();
     this.#calls.endAll();
     this.#flusher.stop();
     this.#applier.stop();
@@ -825,17 +871,21 @@ export class Server {
       peers.push({ id: member.id, urls: [...new Set(urls)] });
     }
     this.#mesh.setPeers(peers);
-    if (!this.#removed && this.#applier.machine.removedMembers.has(this.id)) {
-      this.#removed = true;
-      // Its callers get their answers first, and the others the commit that removed it (M8).
-      this.#world.clock.after(this.#options.electionTimeoutMs, () =>
-        this.#fail(
-          new StoreError("MEMBER_REMOVED", {
-            message: `quorate: member ${this.name} (${formatId(this.id)}) was removed from the cluster; its directory can be deleted`,
-          }),
-        ),
-      );
-    }
+    if (this.#applier.machine.removedMembers.has(this.id)) this.#endAsRemoved();
+  }
+
+  /** By its own log, or by the word of another: a member that was down at its removal is never sent that entry. */
+  #endAsRemoved(): void {
+    if (this.#removed) return;
+    this.#removed = true;
+    // Its callers get their answers first, and the others the commit that removed it (M8).
+    this.#world.clock.after(this.#options.electionTimeoutMs, () =>
+      this.#fail(
+        new StoreError("MEMBER_REMOVED", {
+          message: `quorate: member ${this.name} (${formatId(this.id)}) was removed from the cluster; its directory can be deleted`,
+        }),
+      ),
+    );
   }
 
   /** Tells the others this member's name and client addresses, once they differ from what is recorded. */
@@ -897,27 +947,35 @@ export class Server {
   async #measure(): Promise<void> {
     try {
       const [state, wal] = await Promise.all([this.#state.sizeBytes(), this.#dir.wal.sizeBytes()]);
-      this.#dbSize = Math.max(1, state);
+      this.#dbSize = state;
       this.#walSize = Math.max(1, wal);
     } catch {
       // A figure only; the next round tries again.
     }
   }
 
+  /** Never below what is in use, as LevelDB packs what it has; nor 0. */
+  get #diskBytes(): number {
+    return Math.max(1, this.#dbSize, this.#state.recordBytes);
+  }
+
   #statusResult(): StatusResult {
     const status = this.status();
     const machine = this.#applier.machine;
+    const errors = machine.alarms.list.map(({ member, alarm }) => `memberID:${member} alarm:${alarm.toUpperCase()} `);
+    if (status.leader === undefined) errors.unshift("etcdserver: no leader");
     return {
       kind: "status",
       revision: machine.revision,
       version: VERSION,
-      dbSize: this.#dbSize,
-      dbSizeInUse: this.#dbSize,
+      dbSize: this.#diskBytes,
+      dbSizeInUse: this.#state.recordBytes,
+      dbSizeQuota: this.#quota.quotaBytes,
       leader: status.leader,
       raftIndex: status.commit,
       raftTerm: status.term,
       raftAppliedIndex: status.applied,
-      errors: status.leader === undefined ? ["etcdserver: no leader"] : [],
+      errors,
       isLearner: this.isLearner,
       stateHash: status.stateHash,
     };
@@ -926,7 +984,7 @@ export class Server {
   figures(): Figures {
     const { role, leader } = this.#driver.soft;
     const machine = this.#applier.machine;
-    const { keys, puts, deletes, txns, ranges } = machine.metrics;
+    const { keys, puts, deletes, txns, ranges, leases, leasesGranted, leasesRevoked, leasesExpired } = machine.metrics;
     const known = machine.members().filter(({ id }) => id !== this.id);
     return {
       hasLeader: leader !== undefined,
@@ -937,7 +995,15 @@ export class Server {
       proposalsApplied: machine.applied.index,
       proposalsPending: this.#proposals.count,
       proposalsFailed: this.#proposals.failed,
-      dbSizeBytes: this.#dbSize,
+      dbSizeBytes: this.#diskBytes,
+      dbSizeInUseBytes: this.#state.recordBytes,
+      quotaBytes: this.#quota.quotaBytes,
+      alarms: machine.alarms.list,
+      leases,
+      leasesGranted,
+      leasesRevoked,
+      leasesExpired,
+      leasesRenewed: this.#leases.renewed,
       walSizeBytes: this.#walSize,
       keys,
       revision: machine.revision,
@@ -959,6 +1025,7 @@ export class Server {
 
   async #http(method: string, path: string): Promise<HttpAnswer> {
     return healthAnswer(method, path, {
+      alarms: () => this.#applier.machine.alarms.list.map(({ alarm }) => alarm.toUpperCase()),
       hasLeader: () => this.#driver.soft.leader !== undefined,
       isLearner: () => this.isLearner,
       read: (serializable) =>

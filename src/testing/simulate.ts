@@ -4,7 +4,7 @@
  */
 import { decodeUtf8, encodeUtf8 } from "../base/bytes.ts";
 import { formatId } from "../base/ids.ts";
-import { randomInt } from "../base/prng.ts";
+import { type RandomSource, randomInt } from "../base/prng.ts";
 import type { Client } from "../client/client.ts";
 import type { KeyValue } from "../protocol/key-value.ts";
 import type { Request } from "../protocol/requests.ts";
@@ -73,6 +73,9 @@ export async function simulate(options: SimOptions): Promise<SimReport> {
   const nodes = options.nodes ?? (shape() < 0.75 ? 3 : 5);
   const trailing = [1, 3, 20, 5_000];
   const trailingEntries = trailing[randomInt(shape, 0, trailing.length - 1)]!;
+  const housekeeping = world.random("housekeeping");
+  // Watches are held against everything that happened, so there the past must stay.
+  const compacts = options.workload !== "watches" && housekeeping() < 0.5;
   const history = new History((line) => world.trace.add(line));
   const cluster = new SimulatedCluster(world, {
     nodes,
@@ -82,6 +85,7 @@ export async function simulate(options: SimOptions): Promise<SimReport> {
       trailingBytes: trailingEntries * 200,
       flushIntervalMs: randomInt(shape, 50, 2_000),
       requestTimeoutMs: 5_000,
+      ...(compacts ? compactionFrom(housekeeping) : {}),
       ...options.server,
     },
     note: (note, member, detail) => history.note(world.clock.now(), note, member, detail),
@@ -148,6 +152,12 @@ export async function simulate(options: SimOptions): Promise<SimReport> {
       ? OK
       : violation(`not converged ${LIVENESS_MS} ms after the faults ended: ${statusText(cluster)}`);
     cluster.sample();
+    if (options.server?.quotaBytes !== undefined) {
+      const free = (): boolean => cluster.names.every((name) => cluster.server(name)?.figures().alarms.length === 0);
+      verdicts["alarms end by themselves"] = (await world.until(free, LIVENESS_MS))
+        ? OK
+        : violation(`an alarm stands ${LIVENESS_MS} ms after the faults ended`);
+    }
     verdicts["serves after the faults"] = await finalChecks(world, clients[0]!, kv, history, verdicts);
     if (watchers.length > 0) Object.assign(verdicts, await watchVerdicts(world, cluster, watches));
     if (workload === leases) verdicts["no lease is left behind"] = await leftovers(world, cluster);
@@ -278,6 +288,17 @@ async function finalChecks(
     return OK;
   }
   return violation("neither a write nor a read was answered in three attempts after the faults had ended");
+}
+
+/** By time or by revisions, and so little that hardly a revision survives a second. */
+function compactionFrom(chance: RandomSource): Partial<ServerOptions> {
+  return chance() < 0.5
+    ? { autoCompactionRetention: `${randomInt(chance, 200, 3_000)}ms` }
+    : {
+        autoCompactionMode: "revision",
+        autoCompactionRetention: randomInt(chance, 1, 20),
+        autoCompactionIntervalMs: randomInt(chance, 50, 1_000),
+      };
 }
 
 function statusText(cluster: SimulatedCluster): string {

@@ -21,7 +21,8 @@
  *   welcome   := 32 bytes, hello
  *   hello     := bytes       ready := nothing
  *
- * A refusal is the reason with which the connection is closed: "CODE: text".
+ * A refusal is the reason with which the connection is closed: "CODE: text". That a member was removed is said behind the
+ * welcome: whoever is told so ends, and takes it from nobody who has not proved itself.
  */
 import { concatBytes, encodeUtf8, readCounter, viewOf, writeCounter } from "../base/bytes.ts";
 import { type ErrorCode, FAILURES, StoreError } from "../base/errors.ts";
@@ -187,12 +188,16 @@ export class Handshake {
       case "proof":
         requireLength(frame, HEAD + PROOF);
         this.#verify("dialling", frame.subarray(HEAD, HEAD + PROOF));
-        this.#send(KIND.welcome, concatBytes([this.#prove("accepting"), this.#messages ? this.#o.hello() : NOTHING]));
+        this.#admit((refusal) => {
+          if (refusal.code === "MEMBER_REMOVED" && this.#messages) this.#welcome();
+        });
+        this.#welcome();
         this.#awaits = this.#messages ? "hello" : "ready";
         return;
       case "welcome":
         if (frame.length < HEAD + PROOF) throw new RangeError("cut short");
         this.#verify("accepting", frame.subarray(HEAD, HEAD + PROOF));
+        this.#admit();
         if (!this.#messages) {
           this.#send(KIND.ready, NOTHING);
           this.#done();
@@ -314,8 +319,17 @@ export class Handshake {
     if (difference !== 0) throw new StoreError("UNAUTHENTICATED", { message: "wrong cluster secret" });
     this.#proven = true;
     this.connection.trust?.();
+  }
+
+  #admit(before: (refusal: StoreError) => void = () => {}): void {
     const refusal = this.#o.admit(this.#peer!);
-    if (refusal !== undefined) throw refusal;
+    if (refusal === undefined) return;
+    before(refusal);
+    throw refusal;
+  }
+
+  #welcome(): void {
+    this.#send(KIND.welcome, concatBytes([this.#prove("accepting"), this.#messages ? this.#o.hello() : NOTHING]));
   }
 
   /** Deals with the other side's hello, then says so. */

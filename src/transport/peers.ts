@@ -48,6 +48,10 @@ export interface PeerMeshOptions {
   readonly onUp: (peer: MemberId) => void;
   readonly onDown: (peer: MemberId, reason: string) => void;
   readonly onRoundTrip: (peer: MemberId, ms: number) => void;
+  /** Whether a member that is not among the peers was once, and may never be again. */
+  readonly isRemoved?: (id: MemberId) => boolean;
+  /** A peer, which has proved itself, says so of this member. */
+  readonly onRemoved?: (by: MemberId) => void;
   /** A peer opened a stream: set the connection's handlers before this returns. */
   readonly onStream: (from: MemberId, connection: Connection) => void;
 }
@@ -357,8 +361,11 @@ export class PeerMesh {
             this.#handshakes.delete(handshake);
             done(proven, connection);
           },
-          onFailed: (error: StoreError) => {
+          onFailed: (error: StoreError, by: string) => {
             this.#handshakes.delete(handshake);
+            if (error.code === "MEMBER_REMOVED" && by === "the other side" && !handshake.halfOpen) {
+              this.#o.onRemoved?.(target);
+            }
             failed(error);
           },
         };
@@ -416,6 +423,11 @@ export class PeerMesh {
   #refusalOf(proven: Peer, regular: boolean): StoreError | undefined {
     const peer = this.#peers.get(proven.id);
     if (peer === undefined) {
+      if (this.#o.isRemoved?.(proven.id) === true) {
+        return new StoreError("MEMBER_REMOVED", {
+          message: `member ${formatId(proven.id)} was removed from the cluster`,
+        });
+      }
       // It may have been removed, or this member has yet to hear that it was added: the other side tries again.
       return new StoreError("MEMBER_NOT_FOUND", {
         message: `member ${formatId(proven.id)} is not known to ${formatId(this.#o.self.id)} (not yet added, or removed)`,

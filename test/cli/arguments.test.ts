@@ -30,6 +30,7 @@ test("these are the commands", () => {
     ...["member list", "member add", "member remove", "member promote", "member update"],
     ...["move-leader", "endpoint status", "endpoint hashkv", "endpoint health"],
     ...["snapshot save", "snapshot status", "snapshot restore", "check perf", "version"],
+    ...["alarm list", "alarm disarm", "version"],
   ]);
 });
 
@@ -106,6 +107,21 @@ describe("bad arguments give one line and change nothing", () => {
       128,
       "should have b=ws://127.0.0.1:2",
     ],
+    ["an unknown way to compact", ["cluster", "--auto-compaction-mode", "hourly"], 128, "hourly"],
+    [
+      "a retention that is none",
+      ["cluster", "--auto-compaction-retention", "soon"],
+      128,
+      "autoCompactionRetention must be",
+    ],
+    [
+      "a number of revisions that is missing",
+      ["server", "--auto-compaction-mode", "revision"],
+      128,
+      "autoCompactionMode revision needs autoCompactionRetention",
+    ],
+    ["a quota that is none", ["cluster", "--quota-bytes", "-2"], 128, "Give a whole number from -1 on"],
+    ["alarms as a table", ["alarm", "list", "now"], 128, "too many arguments"],
     ["too many nodes", ["cluster", "--nodes", "50"], 128, "from 1 to 9"],
   ];
 

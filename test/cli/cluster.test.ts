@@ -219,6 +219,36 @@ test("a member alone serves, prints its ready line as JSON, and ends on SIGTERM"
   expect(await server.ended).toMatchObject({ code: 0 });
 });
 
+test("a full member: what is refused, who says so, and how it ends", async () => {
+  const dir = join(temporaryDir(), "n1");
+  const at = ["--listen-client-url", "ws://127.0.0.1:0", "--quota-bytes", "20000", "--auto-compaction-retention", "0"];
+  const server = start(["server", "--name", "n1", "--dir", dir, ...at, "--json"]);
+  await server.until(({ stdout }) => stdout.includes("\n"));
+  const ready = JSON.parse(server.stdout) as { clientUrl: string; id: string };
+  const to = ["--endpoints", ready.clientUrl.replace("ws://", "")];
+  const decimal = BigInt(`0x${ready.id}`);
+  expect(await quorate(["alarm", "list", ...to])).toMatchObject({ code: 0, stdout: "" });
+  expect(await quorate(["put", "a", "x".repeat(18_300), ...to])).toMatchObject({ code: 0 });
+  const refused = await quorate(["put", "b", "x".repeat(3_000), ...to]);
+  expect(refused).toMatchObject({ code: 1, stdout: "", stderr: "Error: etcdserver: mvcc: database space exceeded\n" });
+  const line = `memberID:${decimal} alarm:NOSPACE \n`;
+  expect(await quorate(["alarm", "list", ...to])).toMatchObject({ code: 0, stdout: line });
+  const health = await quorate(["endpoint", "health", ...to]);
+  expect(health.code).toBe(1);
+  expect(health.stdout + health.stderr).toContain("Active Alarm(s): NOSPACE ");
+  const status = await quorate(["endpoint", "status", ...to]);
+  expect(status.stdout).toContain(", 20 kB, true, ");
+  expect(status.stdout).toContain(line.trimEnd());
+  const metrics = await (await fetch(`${ready.clientUrl.replace("ws:", "http:")}/metrics`)).text();
+  expect(metrics).toContain("etcd_server_quota_backend_bytes 20000\n");
+  expect(metrics).toContain(`etcd_debugging_server_alarms{server_id="${ready.id}",alarm_type="NOSPACE"} 1\n`);
+  expect(metrics).toMatch(/\netcd_debugging_lease_granted_total 0\n/);
+  expect(await quorate(["alarm", "disarm", ...to])).toMatchObject({ code: 0, stdout: line });
+  expect(await quorate(["alarm", "disarm", ...to])).toMatchObject({ code: 0, stdout: "" });
+  server.kill("SIGTERM");
+  expect(await server.ended).toMatchObject({ code: 0 });
+});
+
 test("beyond the loopback address a secret is needed", async () => {
   const dir = join(temporaryDir(), "n1");
   const flags = [

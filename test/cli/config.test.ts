@@ -83,6 +83,17 @@ describe("a bad field is named", () => {
     ["a fraction", { members: [n1], heartbeatMs: 1.5 }, 'c.json: field "heartbeatMs" must be a whole number'],
     ["a number as text", { members: [n1], tickMs: "20" }, 'c.json: field "tickMs" must be a number'],
     ["zero", { members: [n1], flushBytes: 0 }, 'c.json: field "flushBytes" must be at least 1'],
+    ["a quota as text", { members: [n1], quotaBytes: "2G" }, 'c.json: field "quotaBytes" must be a number'],
+    [
+      "an unknown way to compact",
+      { members: [n1], autoCompactionMode: "hourly" },
+      'c.json: field "autoCompactionMode" must be one of periodic, revision',
+    ],
+    [
+      "a retention that is a list",
+      { members: [n1], autoCompactionRetention: [] },
+      'c.json: field "autoCompactionRetention" must be a number or text',
+    ],
     ["an unknown level", { members: [n1], logLevel: "loud" }, 'c.json: field "logLevel" must be one of debug'],
     [
       "a heartbeat below a tick",
@@ -171,8 +182,29 @@ describe("flags before file before defaults", () => {
     expect(() => resolveCluster({ config, numbers: { electionTimeoutMs: 100 } }, file)).toThrow(/electionTimeoutMs/);
   });
 
+  test("compaction is checked with all that was said of it, wherever each word came from", () => {
+    const byCount: ClusterConfig = { ...file, autoCompactionMode: "revision" };
+    expect(() => resolveCluster({ config }, byCount)).toThrow(/c.json: autoCompactionMode revision needs/);
+    expect(resolveCluster({ config, autoCompactionRetention: "500" }, byCount).autoCompaction).toEqual({
+      autoCompactionMode: "revision",
+      autoCompactionRetention: "500",
+    });
+    expect(() => resolveCluster({ config, autoCompactionRetention: "10m" }, byCount)).toThrow(/number of revisions/);
+  });
+
   test("what the launcher writes for its members reads back the same", () => {
-    const cluster = resolveCluster({ config, logLevel: "info", allowedOrigins: ["http://a"] }, file);
+    const cluster = resolveCluster(
+      {
+        config,
+        logLevel: "info",
+        allowedOrigins: ["http://a"],
+        numbers: { quotaBytes: -1 },
+        autoCompactionRetention: "10m",
+      },
+      file,
+    );
+    expect(cluster.autoCompaction).toEqual({ autoCompactionRetention: "10m" });
+    expect(cluster.numbers).toEqual({ heartbeatMs: 50, quotaBytes: -1 });
     const again = parseClusterConfig(JSON.parse(JSON.stringify(toClusterConfig(cluster))), "c.json");
     expect(resolveCluster({ config: "/other/c.json" }, again)).toEqual(cluster);
   });

@@ -11,7 +11,7 @@ import {
   type ResponseOptions,
 } from "../../src/cli/output.ts";
 import type { KeyValue, Member, ResponseHeader } from "../../src/protocol/key-value.ts";
-import type { Result, StatusResult } from "../../src/protocol/responses.ts";
+import type { AlarmResult, Result, StatusResult } from "../../src/protocol/responses.ts";
 
 const header: ResponseHeader = {
   clusterId: clusterId(14_841_639_068_965_178_418n),
@@ -289,6 +289,7 @@ describe("endpoint", () => {
     version: "0.1.0",
     dbSize: 20_480,
     dbSizeInUse: 16_384,
+    dbSizeQuota: 2_147_483_648,
     leader: header.memberId,
     raftIndex: 1_234,
     raftTerm: 2,
@@ -307,6 +308,7 @@ describe("endpoint", () => {
         ...leaderless,
         dbSize: 5,
         dbSizeInUse: 5,
+        dbSizeQuota: 0,
         errors: ["etcdserver: no leader", "x"],
       },
     },
@@ -315,7 +317,7 @@ describe("endpoint", () => {
 
   test("status, simple", () => {
     expect(formatStatuses(rows, as("simple"))).toBe(
-      "127.0.0.1:7400, 8e9e05c52164694d, 0.1.0, , 20 kB, 16 kB, 20%, 0 B, true, false, 2, 1234, 1230, , , false\n" +
+      "127.0.0.1:7400, 8e9e05c52164694d, 0.1.0, , 20 kB, 16 kB, 20%, 2.1 GB, true, false, 2, 1234, 1230, , , false\n" +
         "127.0.0.1:7402, a1, 0.1.0, , 5 B, 5 B, 0%, 0 B, false, false, 2, 1234, 1230, etcdserver: no leader, x, , false\n",
     );
   });
@@ -323,7 +325,7 @@ describe("endpoint", () => {
   test("status, json", () => {
     expect(formatStatuses(rows, as("json"))).toBe(
       `[{"Endpoint":"127.0.0.1:7400","Status":{${HEADER_JSON},"version":"0.1.0","dbSize":20480,"leader":10276657743932975437,` +
-        '"raftIndex":1234,"raftTerm":2,"raftAppliedIndex":1230,"dbSizeInUse":16384,"downgradeInfo":{}}},' +
+        '"raftIndex":1234,"raftTerm":2,"raftAppliedIndex":1230,"dbSizeInUse":16384,"dbSizeQuota":2147483648,"downgradeInfo":{}}},' +
         '{"Endpoint":"127.0.0.1:7402","Status":{"header":{"cluster_id":14841639068965178418,"member_id":161,"revision":7,"raft_term":2},' +
         '"version":"0.1.0","dbSize":5,"raftIndex":1234,"raftTerm":2,"raftAppliedIndex":1230,"errors":["etcdserver: no leader","x"],' +
         '"dbSizeInUse":5,"downgradeInfo":{}}}]\n',
@@ -433,6 +435,39 @@ describe("endpoint", () => {
 
 test("every format of the command line is one of these", () => {
   expect(FORMATS).toEqual(["simple", "json", "fields", "table"]);
+});
+
+describe("alarm", () => {
+  const alarms: AlarmResult = {
+    kind: "alarm",
+    alarms: [
+      { member: memberId(161n), alarm: "nospace" },
+      { member: header.memberId, alarm: "corrupt" },
+    ],
+  };
+  const none: Result = { kind: "alarm", alarms: [] };
+
+  test("simple: one on each line, as Go prints them", () => {
+    expect(shown(alarms)).toBe("memberID:161 alarm:NOSPACE \nmemberID:10276657743932975437 alarm:CORRUPT \n");
+    expect(shown(none)).toBe("");
+  });
+
+  test("json: kinds as numbers", () => {
+    const list = '"alarms":[{"memberID":161,"alarm":1},{"memberID":10276657743932975437,"alarm":2}]';
+    expect(shown(alarms, { format: "json" })).toBe(`{${HEADER_JSON},${list}}\n`);
+    expect(shown(none, { format: "json" })).toBe(`{${HEADER_JSON}}\n`);
+  });
+
+  test("fields: an empty line after each", () => {
+    expect(shown({ ...alarms, alarms: alarms.alarms.slice(0, 1) }, { format: "fields" })).toBe(
+      `${HEADER_FIELDS}"MemberID" : 161\n"AlarmType" : NOSPACE\n\n`,
+    );
+    expect(shown(alarms, { format: "fields", hex: true })).toContain('"MemberID" : a1\n');
+  });
+
+  test("table: a bad feature", () => {
+    expect(() => shown(alarms, { format: "table" })).toThrow(CommandError);
+  });
 });
 
 describe("lease", () => {

@@ -24,6 +24,7 @@ const STATUS: StatusResult = {
   version: "1",
   dbSize: 1,
   dbSizeInUse: 1,
+  dbSizeQuota: 0,
   raftIndex: 1,
   raftTerm: 1,
   raftAppliedIndex: 1,
@@ -129,6 +130,27 @@ describe("calls", () => {
       { kind: "hashKv", revision: 3 },
       { kind: "hashKv", revision: revision(5), hash: 7, compactRevision: -1, hashRevision: 3 },
       { kind: "hashKv", revision: 5, hash: 7, compactRevision: -1, hashRevision: 3 },
+    ],
+    [
+      "alarms.list",
+      (client) => client.alarms.list(),
+      { kind: "alarm", action: "get" },
+      { kind: "alarm", alarms: [{ member: MEMBER.id, alarm: "nospace" }] },
+      { alarms: [{ member: 9n, alarm: "nospace" }] },
+    ],
+    [
+      "alarms.activate",
+      (client) => client.alarms.activate({ member: MEMBER.id, alarm: "nospace" }),
+      { kind: "alarm", action: "activate", member: 9n, alarm: "nospace" },
+      { kind: "alarm", alarms: [{ member: MEMBER.id, alarm: "nospace" }] },
+      { alarms: [{ member: 9n, alarm: "nospace" }] },
+    ],
+    [
+      "alarms.disarm of one",
+      (client) => client.alarms.disarm({ member: MEMBER.id, alarm: "nospace" }),
+      { kind: "alarm", action: "deactivate", member: 9n, alarm: "nospace" },
+      { kind: "alarm", alarms: [] },
+      { alarms: [] },
     ],
   ];
   test.each(table)("%s", async (_, act, request, result, expected) => {

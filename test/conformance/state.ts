@@ -87,6 +87,39 @@ export function stateSuite(name: string, create: DiskFactory): void {
       expect(state.read(lease(9))).toBeUndefined();
     });
 
+    test("knows how many bytes its records take, through every change and restart", async () => {
+      const bytesOf = async (): Promise<number> => {
+        let bytes = 0;
+        // The checksum that each is stored with.
+        await state.scan((key, value) => {
+          bytes += key.length + value.length + 4;
+        });
+        return bytes;
+      };
+      expect(await bytesOf()).toBe(state.recordBytes);
+      const before = state.recordBytes;
+      state.write(lease(2), text("two"));
+      state.write(lease(2), text("twice"));
+      expect(state.recordBytes).toBe(before + 2 + 4 + 5);
+      // What is overwritten or deleted counts until it is flushed.
+      state.write(lease(1), text("longer than first"));
+      state.delete(revisionKey(1));
+      state.write(revisionKey(2), text("gone before it was flushed"));
+      state.delete(revisionKey(2));
+      const unflushed = state.recordBytes;
+      const flushing = state.flush(at(8, 2));
+      expect(state.recordBytes).toBe(unflushed);
+      state.write(lease(3), text("three"));
+      await flushing;
+      expect(state.recordBytes).toBeLessThan(unflushed);
+      await state.flush(at(9, 2));
+      const flushed = state.recordBytes;
+      expect(await bytesOf()).toBe(flushed);
+      await reopen();
+      expect(await bytesOf()).toBe(flushed);
+      expect(state.recordBytes).toBe(flushed);
+    });
+
     test("reads what was written at once, keeps what was flushed, forgets the rest", async () => {
       state.write(lease(2), text("two"));
       state.write(lease(1), text("new"));

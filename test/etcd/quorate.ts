@@ -31,7 +31,7 @@ export class Quorate implements Side {
   }
 
   static async start(): Promise<Quorate> {
-    const world = nodeWorld({ dir: ".", log: silent, keepAlive: true });
+    const world = nodeWorld({ dir: ".", log: silent });
     const { clock, random } = world;
     const server = await Server.open(
       { ...world, disk: new MemoryDisk({ clock, random }), network: new WebSocketNetwork() },

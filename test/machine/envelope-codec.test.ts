@@ -62,6 +62,15 @@ const command: fc.Arbitrary<Command> = fc.oneof(
       checkpoints: fc.array(fc.record({ id: lease, remainingTtl: fc.maxSafeInteger() }), { maxLength: 3 }),
     }),
   },
+  {
+    weight: 1,
+    arbitrary: fc.record({
+      kind: fc.constant("alarm" as const),
+      action: fc.constantFrom("activate" as const, "deactivate" as const),
+      member,
+      alarm: fc.constantFrom("nospace" as const, "corrupt" as const),
+    }),
+  },
   { weight: 1, arbitrary: fc.record({ kind: fc.constant("memberRemove" as const), id: member }) },
   { weight: 1, arbitrary: fc.record({ kind: fc.constant("memberUpdate" as const), id: member, peerUrls: urls }) },
   { weight: 1, arbitrary: fc.record({ kind: fc.constant("memberPromote" as const), id: member }) },
@@ -148,6 +157,11 @@ describe("golden bytes", () => {
       "leaseCheckpoint",
       { kind: "leaseCheckpoint", term: term(9), checkpoints: [{ id: leaseId(5), remainingTtl: 7 }] },
       `010d00${head}00000000000000090000000100000000000000050000000000000007`,
+    ],
+    [
+      "alarm",
+      { kind: "alarm", action: "deactivate", member: memberId(0xb2n), alarm: "corrupt" },
+      `011400${head}010100000000000000b2`,
     ],
     [
       "deleteRange",

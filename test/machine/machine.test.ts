@@ -86,12 +86,21 @@ const leaseCommand: fc.Arbitrary<Command> = fc.oneof(
   },
 );
 
+const alarmCommand: fc.Arbitrary<Command> = fc.record({
+  kind: fc.constant("alarm" as const),
+  action: fc.constantFrom("activate" as const, "deactivate" as const, "deactivate" as const),
+  member: fc.constantFrom(memberId(1), memberId(2)),
+  alarm: fc.constant("nospace" as const),
+});
+
 /** What a log may hold: whatever of a program writes, whether or not it passes the request checks; and memberships. */
 const log: fc.Arbitrary<Command[]> = fc
   .tuple(
     program,
     fc.array(fc.integer({ min: 1, max: 4 }), { maxLength: 6 }),
-    fc.array(fc.tuple(fc.nat(1_000), leaseCommand), { maxLength: 10 }),
+    fc.array(fc.tuple(fc.nat(1_000), fc.oneof({ weight: 4, arbitrary: leaseCommand }, alarmCommand)), {
+      maxLength: 10,
+    }),
   )
   .map(([requests, members, leases]) => {
     const commands: Command[] = requests.filter(writes);
@@ -558,7 +567,7 @@ describe("opening", () => {
     const state = new MemoryState();
     seedMembers(state, [{ id: memberId(7n), name: "n", peerUrls: [], clientUrls: [], isLearner: false }]);
     state.write(Uint8Array.of(0x07), bytes("a configuration"));
-    state.write(Uint8Array.of(0x04, 1), bytes("an alarm of a later release"));
+    state.write(Uint8Array.of(0x08, 1), bytes("a user of a later release"));
     const machine = openMachine(state);
     expect(machine.members()).toMatchObject([{ id: 7n, name: "n" }]);
     expect([machine.revision, machine.compactRevision, machine.stateHash]).toEqual([1, -1, "0".repeat(16)]);
@@ -570,7 +579,15 @@ describe("opening", () => {
     member.apply({ kind: "txn", compare: [], success: [put("b"), del("a"), everything()], failure: [] });
     member.ask(everything());
     member.ask({ kind: "txn", compare: [], success: [], failure: [] });
-    expect(member.machine.metrics).toEqual({ keys: 1, puts: 2, deletes: 1, txns: 2, ranges: 2 });
+    member.apply({ kind: "leaseGrant", id: leaseId(1), ttl: 5 });
+    member.apply({ kind: "leaseGrant", id: leaseId(2), ttl: 5 });
+    member.apply({ kind: "leaseGrant", id: leaseId(3), ttl: 5 });
+    member.apply({ kind: "leaseGrant", id: leaseId(3), ttl: 5 });
+    member.apply({ kind: "leaseRevoke", id: leaseId(1) });
+    member.apply({ kind: "leaseRevoke", id: leaseId(2), term: term(1) });
+    const operations = { puts: 2, deletes: 1, txns: 2, ranges: 2 };
+    const leases = { leases: 1, leasesGranted: 3, leasesRevoked: 2, leasesExpired: 1 };
+    expect(member.machine.metrics).toEqual({ keys: 1, ...operations, ...leases });
   });
 
   test("the keys of a state come in any order of age", () => {

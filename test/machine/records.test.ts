@@ -4,12 +4,15 @@ import { toHex } from "../../src/base/bytes.ts";
 import { StoreError } from "../../src/base/errors.ts";
 import { leaseId, memberId, NO_LEASE, revision } from "../../src/base/ids.ts";
 import {
+  alarmKey,
+  decodeAlarm,
   decodeCompacted,
   decodeHead,
   decodeLease,
   decodeMember,
   decodeMeta,
   decodeRevision,
+  encodeAlarm,
   encodeCompacted,
   encodeLease,
   encodeMember,
@@ -54,6 +57,11 @@ describe("golden bytes", () => {
     expect(toHex(encodeLease({ grantedTtl: 60, remainingTtl: 7 }))).toBe(
       "01" + "000000000000003c" + "0000000000000007",
     );
+  });
+  test("alarms", () => {
+    expect(toHex(alarmKey({ member: member.id, alarm: "nospace" }))).toBe("04" + "00000000000000b2" + "01");
+    expect(toHex(alarmKey({ member: member.id, alarm: "corrupt" }))).toBe("04" + "00000000000000b2" + "02");
+    expect(toHex(encodeAlarm())).toBe("01");
   });
   test("machine", () => {
     expect(toHex(encodeMeta({ revision: 2 ** 40, compactRevision: -1, hashA: 0xfedcba98, hashB: 1 }))).toBe(
@@ -133,6 +141,11 @@ describe("round trip", () => {
     );
   });
 
+  test.each(["nospace", "corrupt"] as const)("of alarms: %s", (alarm) => {
+    const one = { member: member.id, alarm };
+    expect(decodeAlarm(alarmKey(one), encodeAlarm())).toEqual(one);
+  });
+
   test(`of keys: they sort as their revisions do (seed ${seed})`, () => {
     const place = fc.tuple(fc.oneof(fc.nat(), fc.maxSafeNat()), fc.nat());
     fc.assert(
@@ -185,10 +198,15 @@ describe("round trip", () => {
 describe("what was not written so is named, never served", () => {
   const key = revisionKey(5, 0);
   const memberAt = memberKey(member.id);
+  const alarmAt = alarmKey({ member: member.id, alarm: "nospace" });
   const corrupt: readonly (readonly [string, () => unknown])[] = [
     ["a lease at a short key", () => decodeLease(leaseKey(leaseId(1)).subarray(1), encodeLease(lease))],
     ["a lease that ends early", () => decodeLease(leaseKey(leaseId(1)), encodeLease(lease).subarray(0, 16))],
     ["an empty lease", () => decodeLease(leaseKey(leaseId(1)), hex(""))],
+    ["an alarm at a short key", () => decodeAlarm(alarmAt.subarray(1), encodeAlarm())],
+    ["an empty alarm", () => decodeAlarm(alarmAt, hex(""))],
+    ["an alarm with more behind it", () => decodeAlarm(alarmAt, hex("0100"))],
+    ["an alarm of no member", () => decodeAlarm(hex(`04${"00".repeat(8)}01`), encodeAlarm())],
     ["an empty revision", () => decodeRevision(5, hex(""))],
     ["a key that ends early", () => decodeRevision(5, hex("1000000002" + "6b"))],
     ["a put that ends early", () => decodeRevision(5, encodePut(kv).subarray(0, 15))],
@@ -239,6 +257,8 @@ describe("what was not written so is named, never served", () => {
     ["machine", () => decodeMeta(hex("02")), 2],
     ["compaction", () => decodeCompacted(hex("09")), 9],
     ["member", () => decodeMember(memberAt, hex("0500")), 5],
+    ["alarm", () => decodeAlarm(alarmAt, hex("02")), 2],
+    ["alarm of a kind that is not known", () => decodeAlarm(hex("0400000000000000b209"), encodeAlarm()), 9],
   ];
   test.each(newer)("a newer %s record is FORMAT_TOO_NEW", (_name, decode, format) => {
     expect(decode).toThrow(
@@ -261,6 +281,8 @@ describe("what was not written so is named, never served", () => {
       (one: Uint8Array) => decodeMeta(one),
       (one: Uint8Array) => decodeCompacted(one),
       (one: Uint8Array) => decodeMember(memberAt, one),
+      (one: Uint8Array) => decodeAlarm(alarmAt, one),
+      (one: Uint8Array) => decodeAlarm(one, encodeAlarm()),
     ];
     fc.assert(
       fc.property(noise, (one) => {

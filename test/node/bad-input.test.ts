@@ -2,7 +2,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { WebSocket } from "ws";
 import { StoreError } from "../../src/base/errors.ts";
-import { leaseId, memberId } from "../../src/base/ids.ts";
+import { leaseId, type MemberId, memberId } from "../../src/base/ids.ts";
 import type { Client } from "../../src/client/client.ts";
 import { compare, op } from "../../src/client/txn.ts";
 import { connect } from "../../src/node/connect.ts";
@@ -47,6 +47,18 @@ describe("a bad request", () => {
       "REQUEST_TOO_LARGE",
       "etcdserver: request is too large",
       () => client.put("k".repeat(1_677_722), ""),
+    ],
+    [
+      "an alarm of a member 0",
+      "INVALID_REQUEST",
+      "quorate: the request is malformed: an alarm stands for a member",
+      () => node.client().alarms.activate({ member: 0n as MemberId, alarm: "nospace" }),
+    ],
+    [
+      "an alarm that nothing raises",
+      "INVALID_REQUEST",
+      "quorate: the request is malformed: a corrupt alarm cannot be raised",
+      () => client.alarms.activate({ member: memberId(1n), alarm: "corrupt" }),
     ],
     [
       "a lease that does not exist",

@@ -1,6 +1,9 @@
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { type AddressInfo, createServer, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
 import { afterEach, describe, expect, test } from "vitest";
 import { encodeUtf8 } from "../../src/base/bytes.ts";
 import { StoreError } from "../../src/base/errors.ts";
@@ -74,6 +77,47 @@ describe("Node.open", () => {
     await new Promise((resolve) => setImmediate(resolve));
     await node.close();
     expect((await Promise.allSettled(puts)).map(({ status }) => status)).toEqual(puts.map(() => "fulfilled"));
+  });
+
+  test("lets go of a client that is closed", async () => {
+    const node = await open({});
+    setFlagsFromString("--expose-gc");
+    const collect: () => void = runInNewContext("gc");
+    const closed = await Promise.all(
+      Array.from({ length: 5 }, async () => {
+        const client = node.client();
+        await client.put("a", "1");
+        await client.close();
+        return new WeakRef(client);
+      }),
+    );
+    for (let i = 0; i < 10 && closed.some((client) => client.deref() !== undefined); i++) {
+      await new Promise((resolve) => setImmediate(resolve));
+      collect();
+    }
+    expect(closed.filter((client) => client.deref() !== undefined)).toEqual([]);
+  });
+
+  test("a signal ends the search for a cluster to join", async () => {
+    const sockets: Socket[] = [];
+    const giveUp = new AbortController();
+    // Somebody listens there and never says a word.
+    const silent = createServer((socket) => {
+      sockets.push(socket);
+      giveUp.abort(new Error("no longer"));
+    });
+    await new Promise<void>((resolve) => silent.listen(0, "127.0.0.1", resolve));
+    cleanups.push(async () => {
+      for (const socket of sockets) socket.destroy();
+      await new Promise<void>((resolve) => silent.close(() => resolve()));
+    });
+    const { port } = silent.address() as AddressInfo;
+    const joining = open({
+      join: { endpoints: [`127.0.0.1:${port}`] },
+      listenPeerUrl: "ws://127.0.0.1:0",
+      signal: giveUp.signal,
+    });
+    expect(await rejection(joining)).toMatchObject({ code: "CANCELLED", cause: giveUp.signal.reason });
   });
 
   test("joining never founds a cluster, whatever lies in the directory", async () => {

@@ -58,6 +58,7 @@ const put = fc.record(
   },
   { requiredKeys: ["kind", "key", "value"] },
 );
+const alarm = fc.constantFrom("nospace" as const, "corrupt" as const);
 const deleteRange = fc.record(
   { kind: fc.constant("deleteRange" as const), key: bytes, rangeEnd: bytes, prevKv: flag },
   { requiredKeys: ["kind", "key"] },
@@ -130,6 +131,10 @@ export const anyRequest: fc.Arbitrary<Request> = plain(
     fc
       .tuple(optional("session", count), optional("part", count), optional("close", flag))
       .map(([session, part, close]) => ({ kind: "snapshot" as const, ...session, ...part, ...close })),
+    fc.record(
+      { kind: fc.constant("alarm" as const), action: fc.constantFrom("get", "activate", "deactivate"), member, alarm },
+      { requiredKeys: ["kind", "action"] },
+    ),
   ),
 );
 
@@ -187,6 +192,7 @@ const result: fc.Arbitrary<Result> = fc.oneof(
       version: fc.string(),
       dbSize: count,
       dbSizeInUse: count,
+      dbSizeQuota: count,
       leader: member,
       raftIndex: count,
       raftTerm: count,
@@ -198,7 +204,7 @@ const result: fc.Arbitrary<Result> = fc.oneof(
     {
       requiredKeys: [
         ...(["kind", "revision", "version", "dbSize", "dbSizeInUse", "raftIndex", "raftTerm"] as const),
-        ...(["raftAppliedIndex", "errors", "isLearner", "stateHash"] as const),
+        ...(["raftAppliedIndex", "errors", "isLearner", "stateHash", "dbSizeQuota"] as const),
       ],
     },
   ),
@@ -209,6 +215,7 @@ const result: fc.Arbitrary<Result> = fc.oneof(
     compactRevision: int,
     hashRevision: int,
   }),
+  fc.record({ kind: fc.constant("alarm" as const), alarms: fc.array(fc.record({ member, alarm }), { maxLength: 3 }) }),
   fc.record({ kind: fc.constant("leaseGrant" as const), revision: at, id: lease, ttl: int }),
   fc.record({ kind: fc.constant("leaseRevoke" as const), revision: at }),
   fc.record({ kind: fc.constant("leaseKeepAlive" as const), id: lease, ttl: int }),

@@ -97,6 +97,8 @@ const REQUESTS: Readonly<Record<string, Request>> = {
   snapshot: { kind: "snapshot" },
   "snapshot's next part": { kind: "snapshot", session: 7, part: 1 },
   "snapshot no longer wanted": { kind: "snapshot", session: 7, close: true },
+  alarm: { kind: "alarm", action: "get" },
+  "alarm raised": { kind: "alarm", action: "activate", member: memberId(5n), alarm: "nospace" },
 };
 
 const kv: KeyValue = { key, createRevision: revision(2), modRevision: revision(6), version: 4, value, lease: NO_LEASE };
@@ -131,6 +133,7 @@ const RESULTS: Readonly<Record<string, Result>> = {
     errors: ["etcdserver: no leader"],
     isLearner: false,
     stateHash: "a1",
+    dbSizeQuota: 2_147_483_648,
   },
   hashKv: { kind: "hashKv", revision: revision(7), hash: 0xffff_ffff, compactRevision: -1, hashRevision: 7 },
   leaseGrant: { kind: "leaseGrant", revision: revision(7), id: leaseId(0x694dn), ttl: 60 },
@@ -154,6 +157,7 @@ const RESULTS: Readonly<Record<string, Result>> = {
     aboutBytes: 4_096,
     version: "1.2.3",
   },
+  alarm: { kind: "alarm", alarms: [{ member: memberId(5n), alarm: "corrupt" }] },
 };
 
 const ERRORS: Readonly<Record<string, StoreError>> = {

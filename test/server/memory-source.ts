@@ -88,12 +88,14 @@ export class MemorySource implements WatchSource {
       if (index === undefined) keys.set(name, new KeyIndex(record.main, record.sub, createRevision, version));
       else index.append(record.main, record.sub, createRevision, version);
     }
+    const sorted = new SortedMap<KeyIndex>();
+    for (const name of [...keys.keys()].sort()) sorted.append(name, keys.get(name)!);
     this.told = [...(from?.told ?? [])];
     this.#live = new Map(from === undefined ? [] : from.#live);
     this.store = new Store(
       this.#records,
       {
-        keys: SortedMap.load([...keys.keys()].sort(), (name) => keys.get(name)!),
+        keys: sorted,
         liveKeys: [...keys.values()].filter(({ isLive }) => isLive).length,
         revision: from?.store.revision ?? 1,
         compactRevision: from?.store.compactRevision ?? -1,

@@ -3,7 +3,7 @@ import { describe, expect, test } from "vitest";
 import { encodeUtf8 } from "../../src/base/bytes.ts";
 import type { MemberId } from "../../src/base/ids.ts";
 import type { Request } from "../../src/protocol/requests.ts";
-import type { Server } from "../../src/server/server.ts";
+import { Server } from "../../src/server/server.ts";
 import { SimulatedCluster, SimulatedWorld } from "../../src/testing/index.ts";
 
 async function started(seed: number): Promise<{ world: SimulatedWorld; cluster: SimulatedCluster; leader: string }> {
@@ -47,17 +47,36 @@ describe("memberRemove", () => {
     for (const name of others) await world.settle(cluster.server(name)!.handle(put, call));
   });
 
-  test("of a member that is down leaves two that serve; when it comes back it is not let in", async () => {
+  test("of a member that is down leaves two that serve; when it comes back it is told, and ends by name", async () => {
     const { world, cluster, leader } = await started(203);
     const name = cluster.names.find((each) => each !== leader)!;
     const id: MemberId = cluster.server(name)!.id;
     cluster.kill(name, "cut");
     await world.settle(cluster.server(leader)!.handle({ kind: "memberRemove", id }, call));
     cluster.start(name);
-    await world.runFor(10_000);
-    expect(cluster.server(name)?.status().leader).toBeUndefined();
+    expect(await world.until(() => cluster.server(name) !== undefined, 10_000)).toBe(true);
+    expect(await ending(world, cluster.server(name)!)).toBe("MEMBER_REMOVED");
+    // With an empty disk it cannot even begin.
+    cluster.kill(name, "cut");
+    world.host(name).replaceDisk();
+    cluster.failures.length = 0;
+    cluster.start(name);
+    expect(await world.until(() => cluster.failures.length > 0, 30_000)).toBe(true);
+    expect(cluster.failures[0]).toMatch(/did not open.*(has seen it with data|was removed from the cluster)/);
     await world.settle(cluster.server(leader)!.handle(put, call));
   });
+});
+
+test("a member that was added and removed before its first start is told so when it joins", async () => {
+  const { world, cluster, leader } = await started(205);
+  const server = cluster.server(leader)!;
+  const added = await world.settle(server.handle({ kind: "memberAdd", peerUrls: ["ws://n4:7401"] }, call));
+  if (added.result.kind !== "members") throw new TypeError(added.result.kind);
+  const { member, members } = added.result;
+  await world.settle(server.handle({ kind: "memberRemove", id: member!.id }, call));
+  const bootstrap = { kind: "join", id: member!.id, clusterId: server.clusterId, members } as const;
+  const joining = Server.open(world.host("n4").boot(), { name: "n4", bootstrap, listenPeerUrl: "ws://n4:7401" });
+  await expect(world.settle(joining)).rejects.toMatchObject({ code: "MEMBER_REMOVED" });
 });
 
 test("moveLeader hands leadership to the member named, and refuses what cannot lead", async () => {

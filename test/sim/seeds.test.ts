@@ -99,6 +99,37 @@ describe("watches under faults keep their promises", () => {
   });
 });
 
+describe("a quota that is hit again and again under faults, with little history kept", () => {
+  const drawn = commitSeed();
+  const options = { nodes: 3, clients: 6 } as const;
+  // A tenth of it, free when the alarm goes, is more than a put is reckoned at.
+  const server = {
+    quotaBytes: 4_000,
+    autoCompactionMode: "revision",
+    autoCompactionRetention: 2,
+    autoCompactionIntervalMs: 6_000,
+    flushIntervalMs: 200,
+  } as const;
+  test.each([41, 43, drawn])("seed %i", async (seed) => {
+    const report = await holds({ ...options, seed, seconds: 20, server });
+    // Refused writes are held against what is there: none of them may show.
+    expect(report.errors.NO_SPACE).toBeGreaterThan(5);
+    expect(report.verdicts).toHaveProperty(["alarms end by themselves"]);
+  });
+
+  test("every kind of fault at once", async () => {
+    const faults = FAULT_KINDS;
+    const report = await holds({
+      ...options,
+      seed: 44,
+      seconds: 40,
+      faults,
+      server: { ...server, trailingEntries: 3 },
+    });
+    expect(report.errors.NO_SPACE).toBeGreaterThan(5);
+  });
+});
+
 test("the same seed gives the same trace, byte for byte, and another seed another one", async () => {
   const options = { nodes: 3, seconds: 10, keepTrace: true };
   const one = await simulate({ ...options, seed: 5 });

@@ -330,6 +330,51 @@ describe("PeerMesh: connecting", () => {
     await expect(town.world.settle(two.mesh.openStream(one.id))).rejects.toMatchObject({ code: "MEMBER_NOT_FOUND" });
   });
 
+  test("a member that was removed while it was away is told so by a peer that has proved itself, and by nobody else", async () => {
+    const told: string[] = [];
+    const options = (by: string): Partial<PeerMeshOptions> => ({
+      onRemoved: (peer) => told.push(`${nameOf(peer)} ${by}`),
+    });
+    for (const [first, second] of [
+      ["m1", "m2"],
+      ["m2", "m1"],
+    ] as const) {
+      told.length = 0;
+      const town = new Town();
+      const away = await town.start(first, { secret: "s", ...options("told") });
+      const other = await town.start(second, { secret: "s", isRemoved: (id) => id === away.id });
+      other.mesh.setPeers([]);
+      away.mesh.setPeers(listOf(other));
+      await town.run(10_000);
+      expect(told).toContain(`${second} told`);
+      expect(away.ups(other)).toBe(0);
+      expect(away.logged("MEMBER_REMOVED")[0]).toContain(`member ${away.id} was removed from the cluster`);
+    }
+
+    // Somebody else at its address, who knows no secret but knows the word.
+    told.length = 0;
+    const town = new Town();
+    const member = await town.start("m1", { secret: "s", ...options("fooled") });
+    await town.world.settle(
+      town
+        .host("m2")
+        .boot()
+        .network.listen({
+          url: urlOf("m2"),
+          maxFrameBytes: 1 << 20,
+          untrustedBytes: 1 << 20,
+          allowedOrigins: [],
+          onConnection: (connection) => {
+            connection.onFrame = () => connection.close("MEMBER_REMOVED: believe me");
+          },
+        }),
+    );
+    member.mesh.setPeers(listOf({ id: idOf("m2"), name: "m2" }));
+    await town.run(10_000);
+    expect(member.logged("MEMBER_REMOVED")[0]).toContain("believe me");
+    expect(told).toEqual([]);
+  });
+
   test("a taken address is ADDRESS_IN_USE, none at all BAD_CONFIG", async () => {
     const town = new Town();
     await town.start("m1");

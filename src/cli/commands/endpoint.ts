@@ -108,11 +108,25 @@ export interface Health {
   readonly error?: string;
 }
 
-/** A linearizable read through this member alone, as etcdctl judges it: a read needs the leader and a majority. */
+/**
+ * A linearizable read through this member alone, as etcdctl judges it: a read needs the leader and a majority. Then the
+ * alarms: while one stands, no member is well.
+ */
 async function health(globals: Globals, endpoint: string): Promise<Health> {
   const began = performance.now();
   try {
-    await withClient(globals, (client, call) => client.get("health", call), [endpoint]);
+    const alarms = await withClient(
+      globals,
+      async (client, call) => {
+        await client.get("health", call);
+        return (await client.alarms.list(call)).alarms;
+      },
+      [endpoint],
+    );
+    if (alarms.length > 0) {
+      const error = `Active Alarm(s): ${alarms.map(({ alarm }) => `${alarm.toUpperCase()} `).join("")}`;
+      return { endpoint, health: false, tookMs: performance.now() - began, error };
+    }
     return { endpoint, health: true, tookMs: performance.now() - began };
   } catch (error) {
     const reason = error instanceof Error ? error.message : String(error);

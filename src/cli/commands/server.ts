@@ -76,7 +76,7 @@ export function registerServer(program: Command): void {
       const alone = initial === undefined && cluster === undefined;
       const secretFile = cluster?.secretFile ?? settings.secretFile;
       // Checked with the file above; without one, the same rules hold.
-      const { numbers, allowedOrigins, logLevel } = cluster ?? resolveCluster(settings, undefined);
+      const { numbers, autoCompaction, allowedOrigins, logLevel } = cluster ?? resolveCluster(settings, undefined);
       const peers = initial ?? cluster?.members.map(({ name, peerUrl, clientUrl }) => ({ name, peerUrl, clientUrl }));
       const clientUrl = listenClientUrl ?? own?.clientUrl ?? "ws://127.0.0.1:7400";
       const peerUrl = listenPeerUrl ?? own?.peerUrl ?? initial?.find((peer) => peer.name === name)?.peerUrl;
@@ -103,6 +103,7 @@ export function registerServer(program: Command): void {
           ...(allowedOrigins === undefined ? {} : { allowedOrigins }),
           ...(options.skipWaitForPeers === true ? { skipWaitForPeers: true } : {}),
           ...numbers,
+          ...autoCompaction,
         },
       });
     });

@@ -1,21 +1,11 @@
 /** Time from the machine. */
 import type { Clock, Timer } from "../clock.ts";
 
-export interface NodeClockOptions {
-  /** Timers keep the process alive. By default they do not: sockets and whoever waits do. */
-  readonly keepAlive?: boolean;
-}
-
 /** Node fires a longer timer at once: such a wait is taken in parts. */
 const LONGEST_MS = 2 ** 31 - 1;
 
+/** Its timers keep the process alive, as a listening server does: whoever waits for one is never left behind. */
 export class NodeClock implements Clock {
-  readonly #keepAlive: boolean;
-
-  constructor(options: NodeClockOptions = {}) {
-    this.#keepAlive = options.keepAlive === true;
-  }
-
   now(): number {
     return performance.now();
   }
@@ -29,7 +19,6 @@ export class NodeClock implements Clock {
     let handle: NodeJS.Timeout;
     const arm = (left: number): void => {
       handle = setTimeout(fire, Math.min(Math.max(0, Math.ceil(left)), LONGEST_MS));
-      if (!this.#keepAlive) handle.unref();
     };
     const fire = (): void => {
       // Node's timers count whole milliseconds and may be one early: a deadline that is looked at must have passed.

@@ -11,13 +11,11 @@ export interface NodeWorldOptions {
   /** The data directory; made when the first file is. */
   readonly dir: string;
   readonly log?: Logger | undefined;
-  /** See `NodeClockOptions`. */
-  readonly keepAlive?: boolean | undefined;
 }
 
-export function nodeWorld({ dir, log, keepAlive = false }: NodeWorldOptions): World {
+export function nodeWorld({ dir, log }: NodeWorldOptions): World {
   return {
-    clock: new NodeClock({ keepAlive }),
+    clock: new NodeClock(),
     random: new NodeRandom(),
     disk: new NodeDisk(dir, log),
     checksum: nodeChecksum,
