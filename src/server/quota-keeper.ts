@@ -95,7 +95,8 @@ export class QuotaKeeper {
   }
 
   #fits(cost: number): boolean {
-    return cost === 0 || this.#o.usedBytes() + cost < this.#quota;
+    // No number at all is a malformed request's, and named by the checks behind this one.
+    return !(cost > 0) || this.#o.usedBytes() + cost < this.#quota;
   }
 
   get #stands(): boolean {
@@ -104,7 +105,7 @@ export class QuotaKeeper {
 
   /** If it is lost, the next write that does not fit raises it again. */
   #raise(): void {
-    if (this.#stands) return;
+    if (this.#stands || this.#proposing || this.#stopped) return;
     this.#o.log.warn({ usedBytes: this.#o.usedBytes(), quotaBytes: this.#quota }, "out of space: writes are refused");
     this.#propose("activate");
   }

@@ -1,3 +1,4 @@
+import { existsSync } from "node:fs";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { type AddressInfo, createServer, type Socket } from "node:net";
 import { tmpdir } from "node:os";
@@ -77,6 +78,16 @@ describe("Node.open", () => {
     await new Promise((resolve) => setImmediate(resolve));
     await node.close();
     expect((await Promise.allSettled(puts)).map(({ status }) => status)).toEqual(puts.map(() => "fulfilled"));
+  });
+
+  test.each<readonly [string, NodeOptions]>([
+    ["a retention that is none", { autoCompactionRetention: "soon" }],
+    ["revisions to keep, without how many", { autoCompactionMode: "revision" }],
+    ["half a byte of quota", { quotaBytes: 0.5 }],
+  ])("%s is BAD_CONFIG before anything is created", async (_name, options) => {
+    const dir = join(await scratch(), "data");
+    expect((await rejection(Node.open({ dir, ...options }))).code).toBe("BAD_CONFIG");
+    expect(existsSync(dir)).toBe(false);
   });
 
   test("lets go of a client that is closed", async () => {

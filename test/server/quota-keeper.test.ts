@@ -115,7 +115,9 @@ describe("a member beyond its quota", () => {
     await c.fill();
     const huge = "v".repeat(QUOTA);
     expect((await c.refusal(put("", huge))).code).toBe("NO_SPACE");
-    expect((await c.refusal({ kind: "put" } as Request)).code).not.toBe("NO_SPACE");
+    for (const malformed of [{ kind: "put" }, { kind: "put", key: 5, value: 5 }, { kind: "txn", success: 5 }]) {
+      expect((await c.refusal(malformed as Request)).code).not.toBe("NO_SPACE");
+    }
   });
 
   test("takes its alarm back once a tenth of the quota is free, and writes go on", async () => {
