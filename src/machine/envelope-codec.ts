@@ -43,6 +43,8 @@ const COMMANDS = {
   leaseGrant: 11,
   leaseRevoke: 12,
   leaseCheckpoint: 13,
+  clientRegister: 14,
+  clientExpire: 15,
 } as const satisfies Record<Command["kind"] | "range", number>;
 
 const SORT_ORDERS: readonly SortOrder[] = ["none", "ascend", "descend"];
@@ -116,6 +118,10 @@ function sizeOfCommand(command: Command, texts: Uint8Array[]): number {
       return 9 + (command.term === undefined ? 0 : 8);
     case "leaseCheckpoint":
       return 12 + 16 * command.checkpoints.length;
+    case "clientRegister":
+      return 0;
+    case "clientExpire":
+      return 12 + 16 * command.clients.length;
     case "memberAdd":
       return (
         9 +
@@ -163,6 +169,16 @@ function writeCommand(writer: Writer, command: Command, texts: Uint8Array[]): vo
       for (const { id, remainingTtl } of command.checkpoints) {
         writer.i64(id);
         writer.integer(remainingTtl);
+      }
+      return;
+    case "clientRegister":
+      return;
+    case "clientExpire":
+      writer.counter(command.term);
+      writer.u32(command.clients.length);
+      for (const { id, lastSequence } of command.clients) {
+        writer.counter(id);
+        writer.counter(lastSequence);
       }
       return;
     case "memberAdd":
@@ -214,6 +230,16 @@ function readCommand(reader: Reader, command: number): Command {
       const checkpoints: { id: LeaseId; remainingTtl: number }[] = [];
       for (let i = 0; i < count; i++) checkpoints.push({ id: reader.lease(), remainingTtl: reader.integer() });
       return { kind: "leaseCheckpoint", term: at, checkpoints };
+    }
+    case COMMANDS.clientRegister:
+      return { kind: "clientRegister" };
+    case COMMANDS.clientExpire: {
+      const at = term(reader.counter());
+      const count = reader.u32();
+      if (count > reader.left) throw new RangeError("the count exceeds the bytes");
+      const clients: { id: number; lastSequence: number }[] = [];
+      for (let i = 0; i < count; i++) clients.push({ id: reader.counter(), lastSequence: reader.counter() });
+      return { kind: "clientExpire", term: at, clients };
     }
     case COMMANDS.memberAdd: {
       const isLearner = reader.flags(1) === 1;

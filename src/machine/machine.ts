@@ -10,7 +10,7 @@ import { Compactor } from "../kv/compaction.ts";
 import { hashKv, hashRevision } from "../kv/hash-kv.ts";
 import type { Change } from "../kv/history.ts";
 import { KeyIndex } from "../kv/key-index.ts";
-import { UNBOUNDED } from "../kv/result-room.ts";
+import { NOTHING, ResultRoom, UNBOUNDED } from "../kv/result-room.ts";
 import { type Budget, runSlice, type Slices } from "../kv/slices.ts";
 import { SortedMap } from "../kv/sorted-map.ts";
 import { Store } from "../kv/store.ts";
@@ -22,9 +22,12 @@ import type { HashKvResult, RangeResult, TxnResult } from "../protocol/responses
 import { type ApplyContext, type ApplyResult, type OperationCounts, startCommand } from "./apply.ts";
 import type { Envelope } from "./command.ts";
 import { decodeEnvelope } from "./envelope-codec.ts";
+import { BUILT_BYTES_MAX, Ledger, type LedgerLimits, type LedgerMetrics } from "./ledger.ts";
 import { Members } from "./members.ts";
 import {
+  type ClientRecord,
   COMPACTED_KEY,
+  decodeClient,
   decodeCompacted,
   decodeHead,
   decodeLease,
@@ -44,6 +47,8 @@ import { StateHash } from "./state-hash.ts";
 import { KEY_SPACE, type StateStore } from "./state-store.ts";
 
 const HISTORY_BYTES = 16 << 20;
+/** What the results of one transaction may weigh. A range on its own has no such bound: it is one part of the state. */
+const TXN_RESULT_BYTES = 32 << 20;
 
 /** An empty store: revision 1, never compacted, nothing hashed. */
 const BIRTH: MachineMeta = { revision: 1, compactRevision: -1, hashA: 0, hashB: 0 };
@@ -54,6 +59,8 @@ export interface MachineOptions {
   readonly applied: { readonly index: LogIndex; readonly term: Term };
   /** Budget of `history`, 16 MiB by default. */
   readonly historyBytes?: number | undefined;
+  /** Of the request ledger. All members must have the same: only for tests. */
+  readonly ledgerLimits?: LedgerLimits | undefined;
 }
 
 export interface MachineEntry {
@@ -93,6 +100,7 @@ export type HashKvRead = SlicedRead<HashKvResult>;
 export interface MachineMetrics extends Readonly<OperationCounts> {
   /** Keys that exist now. */
   readonly keys: number;
+  readonly ledger: LedgerMetrics;
 }
 
 /** Writes the first members' records of a fresh state, which the log will never tell. */
@@ -106,6 +114,7 @@ export class MachineLoader {
   readonly #index = new Map<string, KeyIndex>();
   readonly #members: MemberRecord[] = [];
   readonly #leases = new LessorLoader();
+  readonly #clients: ClientRecord[] = [];
   #meta: MachineMeta = BIRTH;
   #compacted = -1;
   #highest = 0;
@@ -131,6 +140,9 @@ export class MachineLoader {
         break;
       case KEY_SPACE.member:
         this.#members.push(decodeMember(key, value));
+        break;
+      case KEY_SPACE.ledger:
+        this.#clients.push(decodeClient(key, value));
         break;
       case KEY_SPACE.machine:
         if (key[1] === META_KEY[1]) this.#meta = decodeMeta(value);
@@ -160,6 +172,7 @@ export class MachineLoader {
       meta: this.#meta,
       compacted: this.#compacted,
       members: this.#members,
+      clients: this.#clients,
     });
   }
 }
@@ -172,6 +185,7 @@ interface Loaded {
   readonly meta: MachineMeta;
   readonly compacted: number;
   readonly members: readonly MemberRecord[];
+  readonly clients: readonly ClientRecord[];
 }
 
 export class Machine {
@@ -180,6 +194,7 @@ export class Machine {
   readonly #store: Store;
   readonly #members: Members;
   readonly #lessor: Lessor;
+  readonly #ledger: Ledger;
   readonly #compactor: Compactor;
   readonly #hash: StateHash;
   readonly #context: ApplyContext;
@@ -193,6 +208,9 @@ export class Machine {
   #current: MachineEntry | undefined;
   #envelope: Envelope | undefined;
   #slices: Slices<ApplyResult> | undefined;
+  /** Of the entry under way: what its result may weigh, and whether the ledger has not seen it before. */
+  #room: ResultRoom = NOTHING;
+  #isFresh = false;
 
   constructor(options: MachineOptions, loaded: Loaded) {
     const { meta } = loaded;
@@ -204,6 +222,7 @@ export class Machine {
     this.#members = new Members(options.store, this.#hash);
     for (const record of loaded.members) this.#members.load(record);
     this.#lessor = loaded.leases.finish(new StateLeases(options.store, this.#hash));
+    this.#ledger = new Ledger(options.store, this.#hash, loaded.clients, options.ledgerLimits);
     this.#records = new StateRecords(options.store, this.#hash, this.#lessor);
     this.#store = new Store(
       this.#records,
@@ -222,6 +241,7 @@ export class Machine {
       store: this.#store,
       members: this.#members,
       lessor: this.#lessor,
+      ledger: this.#ledger,
       leaseExists: (id) => this.#lessor.lookup(id) !== undefined,
       counts: this.#counts,
     };
@@ -261,13 +281,18 @@ export class Machine {
     return this.#lessor;
   }
 
+  /** For questions. Only entries change it. */
+  get ledger(): Pick<Ledger, "record" | "silentSince"> {
+    return this.#ledger;
+  }
+
   /** 16 hexadecimal digits over everything replicated up to `applied`. Equal on all members at equal applied index. */
   get stateHash(): string {
     return new StateHash(this.#hashA, this.#hashB).toString();
   }
 
   get metrics(): MachineMetrics {
-    return { keys: this.#store.liveKeys, ...this.#counts };
+    return { keys: this.#store.liveKeys, ledger: this.#ledger.metrics, ...this.#counts };
   }
 
   /** By id, ascending. */
@@ -317,8 +342,14 @@ export class Machine {
     if (this.#slices === undefined) {
       const envelope = this.#envelope;
       if (envelope === undefined) return { kind: "members", members: this.#members.list() };
-      const { term, wanted } = this.#current!;
-      const started = startCommand(this.#context, envelope.command, term, wanted(envelope), this.#budget);
+      const { index, term, wanted } = this.#current!;
+      if (envelope.clientId !== 0) {
+        const known = this.#ledger.known(envelope);
+        if (known !== undefined) return known;
+        this.#isFresh = true;
+      }
+      this.#room = roomFor(envelope, wanted(envelope));
+      const started = startCommand(this.#context, envelope.command, index, term, this.#room, this.#budget);
       if ("result" in started) return started.result;
       this.#slices = started.slices;
     }
@@ -329,6 +360,10 @@ export class Machine {
     const { index, term } = entry;
     const envelope = this.#envelope;
     const hash = this.#hash;
+    if (envelope !== undefined && envelope.clientId !== 0) {
+      const ending = { outcome, isCut: this.#room.exceeded, revision: this.#store.revision };
+      this.#ledger.through(envelope, index, this.#isFresh ? ending : undefined);
+    }
     // Each entry counts, whatever it did: a member that missed or refused one differs from then on.
     hash.number(index);
     hash.number(term);
@@ -350,6 +385,8 @@ export class Machine {
     this.#current = undefined;
     this.#envelope = undefined;
     this.#slices = undefined;
+    this.#room = NOTHING;
+    this.#isFresh = false;
     return { index, term, envelope, outcome };
   }
 
@@ -386,6 +423,12 @@ export class Machine {
     return read(store.pin(store.compactRevision), (budget) => hashKv(store, at, budget));
   }
 
+  /** Brings the records up to date with what is applied. Call it between two entries, before each flush. */
+  save(): void {
+    if (this.#current !== undefined) fail("machine-order", `saved inside entry ${this.#current.index}`);
+    this.#ledger.save();
+  }
+
   // --- compaction ---
 
   /** Records wait to be dropped. */
@@ -414,7 +457,20 @@ const REFUSALS: ReadonlySet<string> = new Set([
   "TOO_MANY_LEARNERS",
   "MEMBER_NOT_LEARNER",
   "RESULT_TOO_LARGE",
+  "CLIENT_EXPIRED",
+  "SEQUENCE_SETTLED",
+  "TOO_MANY_OPEN_WRITES",
+  "RESULT_NOT_KEPT",
 ]);
+
+/**
+ * What an entry's result may weigh on this member. A client's write is built everywhere, as far as the ledger may keep it:
+ * whoever leads next must be able to answer for it.
+ */
+function roomFor({ clientId, command }: Envelope, wanted: boolean): ResultRoom {
+  if (wanted) return command.kind === "txn" ? new ResultRoom(TXN_RESULT_BYTES) : UNBOUNDED;
+  return clientId === 0 ? NOTHING : new ResultRoom(BUILT_BYTES_MAX);
+}
 
 /** What is committed and cannot be read stops the member: passing over it would be an opinion of its own. */
 function decoded(entry: MachineEntry): Envelope {

@@ -169,9 +169,9 @@ export class Node implements AsyncDisposable {
   }
 
   /** The same interface as over a socket, without one. Closed with the node. */
-  client(): Client {
+  client(options: { readonly exactlyOnce?: boolean | undefined } = {}): Client {
     const { clock, random } = this.#world;
-    const client = Client.inProcess({ clock, random, channel: this.#server.channel() });
+    const client = Client.inProcess({ clock, random, channel: this.#server.channel(), ...options });
     this.#clients.add(client);
     return client;
   }

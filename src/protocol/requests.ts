@@ -98,6 +98,11 @@ export interface LeaseListRequest {
   readonly kind: "leaseList";
 }
 
+/** Registers a client, whose writes then carry an `OperationId`. */
+export interface RegisterRequest {
+  readonly kind: "register";
+}
+
 export interface MemberListRequest {
   readonly kind: "memberList";
   readonly linearizable?: boolean | undefined;
@@ -144,6 +149,7 @@ export type Request =
   | LeaseKeepAliveRequest
   | LeaseTimeToLiveRequest
   | LeaseListRequest
+  | RegisterRequest
   | MemberListRequest
   | MemberAddRequest
   | MemberRemoveRequest

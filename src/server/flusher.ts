@@ -96,6 +96,7 @@ export class Flusher {
     // From here to the call nothing may wait: the buffer is taken as of this entry.
     const at: { index: LogIndex; term: Term } = applier.machine.applied;
     if (at.index <= this.#state.appliedIndex) return;
+    applier.machine.save();
     const startedAt = clock.now();
     await this.#state.flush({ index: at.index, term: at.term });
     if (this.#stopped) return;

@@ -53,6 +53,8 @@ export interface ServerOptions {
   readonly requestTimeoutMs?: number | undefined;
   /** How long a lease goes without a keep-alive before what it has left is committed. */
   readonly leaseCheckpointIntervalMs?: number | undefined;
+  /** How long a client's registration, which makes its writes apply once, outlives its last write. */
+  readonly clientIdleMs?: number | undefined;
   /** How often an idle watch that asked for it hears how far it is: etcd's `watch-progress-notify-interval`. */
   readonly watchProgressIntervalMs?: number | undefined;
 }
@@ -75,5 +77,6 @@ export const DEFAULTS = {
   maxPendingProposals: 50_000,
   maxPendingBytes: 134_217_728,
   leaseCheckpointIntervalMs: 300_000,
+  clientIdleMs: 600_000,
   watchProgressIntervalMs: 600_000,
 } as const;

@@ -42,6 +42,7 @@ import { Flusher } from "./flusher.ts";
 import { healthAnswer } from "./health.ts";
 import { decodeHello, encodeHello } from "./hello.ts";
 import { LeaseKeeper } from "./lease-keeper.ts";
+import { LedgerKeeper } from "./ledger-keeper.ts";
 import { MemberAdmin } from "./member-admin.ts";
 import { type Figures, type MetricsSink, noMetrics } from "./metrics.ts";
 import { DEFAULTS, type ServerOptions, type ServerWorld } from "./options.ts";
@@ -125,6 +126,7 @@ export class Server {
   readonly #calls: PeerCalls;
   readonly #admin: MemberAdmin;
   readonly #leases: LeaseKeeper;
+  readonly #ledger: LedgerKeeper;
   readonly #router: Router;
   readonly #watches: Watches;
   readonly #sender: SnapshotSender | undefined;
@@ -167,6 +169,9 @@ export class Server {
       throw new StoreError("BAD_CONFIG", {
         message: "quorate: the election timeout must be at least 5 heartbeats, and a heartbeat at least one tick",
       });
+    }
+    if (!(all.clientIdleMs > 0)) {
+      throw new StoreError("BAD_CONFIG", { message: "quorate: clientIdleMs must be above 0" });
     }
     const { bootstrap } = all;
     if (bootstrap.kind === "static" && bootstrap.members.length > 1 && all.listenPeerUrl === undefined) {
@@ -477,6 +482,13 @@ export class Server {
       linearizable,
     });
     this.#leases.attach(machine);
+    this.#ledger = new LedgerKeeper({
+      clock,
+      idleMs: all.clientIdleMs,
+      soft: () => this.#driver.soft,
+      machine: () => this.#applier.machine,
+      propose: (command, deadline, onlyIn) => this.#router.propose(command, deadline, { onlyIn }),
+    });
     this.#watches = new Watches({
       source: machine,
       clock,
@@ -630,6 +642,7 @@ export class Server {
     this.#driver.start();
     this.#flusher.start();
     this.#leases.start();
+    this.#ledger.start();
     this.#watches.start();
     this.#membersChanged();
     if (this.#conf.voters.length === 1 && this.#conf.voters[0] === this.id) {
@@ -717,6 +730,7 @@ export class Server {
     this.#driver.stop();
     this.#watches.stop();
     this.#leases.stop();
+    this.#ledger.stop();
     this.#calls.endAll();
     this.#flusher.stop();
     this.#applier.stop();
@@ -893,7 +907,7 @@ export class Server {
   figures(): Figures {
     const { role, leader } = this.#driver.soft;
     const machine = this.#applier.machine;
-    const { keys, puts, deletes, txns, ranges } = machine.metrics;
+    const { keys, puts, deletes, txns, ranges, ledger } = machine.metrics;
     const known = machine.members().filter(({ id }) => id !== this.id);
     return {
       hasLeader: leader !== undefined,
@@ -913,6 +927,11 @@ export class Server {
       deletes,
       txns,
       ranges,
+      registrations: ledger.registrations,
+      ledgerHits: ledger.hits,
+      ledgerClients: ledger.clients,
+      ledgerOperations: ledger.operations,
+      ledgerResultBytes: ledger.resultBytes,
       slowDisk: this.#driver.slowWrites,
       watchStreams: this.#watches.streams,
       watchers: this.#watches.watchers,

@@ -62,6 +62,15 @@ const command: fc.Arbitrary<Command> = fc.oneof(
       checkpoints: fc.array(fc.record({ id: lease, remainingTtl: fc.maxSafeInteger() }), { maxLength: 3 }),
     }),
   },
+  { weight: 1, arbitrary: fc.constant({ kind: "clientRegister" as const }) },
+  {
+    weight: 1,
+    arbitrary: fc.record({
+      kind: fc.constant("clientExpire" as const),
+      term: counter.map(term),
+      clients: fc.array(fc.record({ id: counter, lastSequence: counter }), { maxLength: 3 }),
+    }),
+  },
   { weight: 1, arbitrary: fc.record({ kind: fc.constant("memberRemove" as const), id: member }) },
   { weight: 1, arbitrary: fc.record({ kind: fc.constant("memberUpdate" as const), id: member, peerUrls: urls }) },
   { weight: 1, arbitrary: fc.record({ kind: fc.constant("memberPromote" as const), id: member }) },

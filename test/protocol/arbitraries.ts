@@ -127,6 +127,7 @@ export const anyRequest: fc.Arbitrary<Request> = plain(
     lease.map((id) => ({ kind: "leaseKeepAlive" as const, id })),
     fc.tuple(lease, optional("keys", flag)).map(([id, more]) => ({ kind: "leaseTimeToLive" as const, id, ...more })),
     fc.constant({ kind: "leaseList" as const }),
+    fc.constant({ kind: "register" as const }),
   ),
 );
 
@@ -216,6 +217,7 @@ const result: fc.Arbitrary<Result> = fc.oneof(
     grantedTtl: int,
     keys: fc.array(bytes, { maxLength: 3 }),
   }),
+  fc.record({ kind: fc.constant("register" as const), clientId: fc.maxSafeNat() }),
   fc.record({ kind: fc.constant("leaseList" as const), leases: fc.array(lease, { maxLength: 3 }) }),
 );
 const header: fc.Arbitrary<ResponseHeader> = fc.record({

@@ -94,6 +94,7 @@ const REQUESTS: Readonly<Record<string, Request>> = {
   leaseTimeToLive: { kind: "leaseTimeToLive", id: leaseId(5n) },
   "leaseTimeToLive with keys": { kind: "leaseTimeToLive", id: leaseId(5n), keys: true },
   leaseList: { kind: "leaseList" },
+  register: { kind: "register" },
 };
 
 const kv: KeyValue = { key, createRevision: revision(2), modRevision: revision(6), version: 4, value, lease: NO_LEASE };
@@ -142,6 +143,7 @@ const RESULTS: Readonly<Record<string, Result>> = {
     keys: [key, value],
   },
   leaseList: { kind: "leaseList", leases: [leaseId(-1n), leaseId(5n)] },
+  register: { kind: "register", clientId: 17 },
 };
 
 const ERRORS: Readonly<Record<string, StoreError>> = {
