@@ -8,6 +8,7 @@ import type { Command, Envelope } from "../../src/machine/command.ts";
 import { encodeEnvelope } from "../../src/machine/envelope-codec.ts";
 import { type Applied, type Machine, MachineLoader, type SlicedRead } from "../../src/machine/machine.ts";
 import type { StateStore } from "../../src/machine/state-store.ts";
+import type { OperationId } from "../../src/protocol/channel.ts";
 import type { KeyValue } from "../../src/protocol/key-value.ts";
 import type { Request } from "../../src/protocol/requests.ts";
 import type { Result } from "../../src/protocol/responses.ts";
@@ -75,6 +76,9 @@ export function finishRead<R>(read: SlicedRead<R>, slice: Slice = 1_000): R {
   }
 }
 
+/** A request without exactly-once. */
+export const PLAIN: OperationId = { clientId: 0, sequence: 0, lowestUnacknowledged: 0 };
+
 /** One member's machine. */
 export class Member {
   state: MemoryState;
@@ -86,9 +90,15 @@ export class Member {
   }
 
   /** Applies the next entry from its bytes. `between` runs after each unfinished slice; `wanted` = somebody waits. */
-  apply(command: Command, slice: Slice = 1_000, between: () => void = () => {}, wanted: boolean = true): Applied {
+  apply(
+    command: Command,
+    slice: Slice = 1_000,
+    between: () => void = () => {},
+    wanted: boolean = true,
+    operation: OperationId = PLAIN,
+  ): Applied {
     const index = logIndex(this.machine.applied.index + 1);
-    const data = encodeEnvelope(envelopeOf(command, index));
+    const data = encodeEnvelope({ ...envelopeOf(command, index), ...operation });
     this.machine.begin({ index, term: term(1), data, wanted: () => wanted });
     for (;;) {
       const applied = this.machine.step(stepsOf(slice));
@@ -135,8 +145,9 @@ export class Member {
     while (!this.machine.compactStep(stepsOf(slice))) {}
   }
 
-  /** Restarts from what is recorded now. */
+  /** Flushes, then restarts from what is recorded. */
   reload(): void {
+    this.machine.save();
     this.machine = openMachine(this.state, this.machine.applied.index);
   }
 }
