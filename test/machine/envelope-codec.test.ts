@@ -158,6 +158,12 @@ describe("golden bytes", () => {
       { kind: "leaseCheckpoint", term: term(9), checkpoints: [{ id: leaseId(5), remainingTtl: 7 }] },
       `010d00${head}00000000000000090000000100000000000000050000000000000007`,
     ],
+    ["clientRegister", { kind: "clientRegister" }, `010e00${head}`],
+    [
+      "clientExpire",
+      { kind: "clientExpire", term: term(9), clients: [{ id: 17, lastSequence: 5 }] },
+      `010f00${head}00000000000000090000000100000000000000110000000000000005`,
+    ],
     [
       "deleteRange",
       { kind: "deleteRange", key: bytes("a"), rangeEnd: bytes("\0"), prevKv: true },
