@@ -121,6 +121,8 @@ export async function simulate(options: SimOptions): Promise<SimReport> {
     clock: world.clock,
     random: world.random("once"),
     clients,
+    hands: 2,
+    thinkMs: 150,
     note: (note, detail) => history.note(world.clock.now(), note, "", detail),
   });
   const workload = options.workload === "leases" ? leases : options.workload === "once" ? once : kv;

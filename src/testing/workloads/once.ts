@@ -31,6 +31,8 @@ export interface OnceWorkloadOptions {
   /** Ends after so many operations of each kind; by default it goes on until it is stopped. */
   readonly puts?: number;
   readonly increments?: number;
+  /** While it says no, no operation begins. */
+  readonly mayGo?: () => boolean;
   /** Told what happens, in words. */
   readonly note?: (note: string, detail: string) => void;
 }
@@ -83,7 +85,7 @@ export class OnceWorkload {
     const think = this.#o.thinkMs ?? 100;
     while (!this.#stopping && (this.#puts > 0 || this.#increments > 0)) {
       if (think > 0) await new Promise<void>((resolve) => clock.after(random() * 2 * think, resolve));
-      if (!this.#stopping) await this.#operation(client);
+      if (!this.#stopping && this.#o.mayGo?.() !== false) await this.#operation(client);
     }
   }
 
