@@ -4,7 +4,7 @@
  * `apply.ts`, the store itself in `kv`.
  */
 import { fail } from "../base/assert.ts";
-import { StoreError } from "../base/errors.ts";
+import { type ErrorCode, StoreError } from "../base/errors.ts";
 import type { LogIndex, MemberId, Revision, Term } from "../base/ids.ts";
 import { Compactor } from "../kv/compaction.ts";
 import { hashKv, hashRevision } from "../kv/hash-kv.ts";
@@ -443,7 +443,7 @@ export class Machine {
 }
 
 /** What an entry may be answered with instead of a result. Anything else that is thrown during apply stops the node. */
-const REFUSALS: ReadonlySet<string> = new Set([
+export const REFUSALS: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
   "COMPACTED",
   "FUTURE_REVISION",
   "LEASE_NOT_FOUND",

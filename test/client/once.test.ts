@@ -1,12 +1,13 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { type ErrorCode, type Outcome, StoreError, type StoreErrorOptions } from "../../src/base/errors.ts";
+import { type ErrorCode, FAILURES, type Outcome, StoreError, type StoreErrorOptions } from "../../src/base/errors.ts";
 import { leaseId } from "../../src/base/ids.ts";
 import { Client } from "../../src/client/client.ts";
 import { Registration, Registrations } from "../../src/client/once.ts";
 import { endOf, isNumbered, nextStep, settles } from "../../src/client/retry.ts";
 import { op } from "../../src/client/txn.ts";
 import { OPEN_MAX } from "../../src/machine/ledger.ts";
+import { REFUSALS } from "../../src/machine/machine.ts";
 import type { OperationId } from "../../src/protocol/channel.ts";
 import type { Request } from "../../src/protocol/requests.ts";
 import { testSeed } from "../support/seed.ts";
@@ -225,6 +226,26 @@ describe("the outcome speaks of the whole call", () => {
     expect(nextStep(failing("DISK_FULL", "unknown"), 1, 3, true)).toBe("again");
     expect(nextStep(failing("DISK_FULL", "unknown"), 1, 0, true)).toBe("end");
   });
+});
+
+test("what the state machine may answer to a numbered write settles its call, and nothing else does", () => {
+  /** Of the machine's refusals: what no numbered write meets, or what it is told before it is looked at. */
+  const others: readonly ErrorCode[] = [
+    "LEADER_CHANGED",
+    "MEMBER_NOT_FOUND",
+    "MEMBER_EXISTS",
+    "PEER_URL_EXISTS",
+    "TOO_MANY_LEARNERS",
+    "MEMBER_NOT_LEARNER",
+    "CLIENT_EXPIRED",
+    "SEQUENCE_SETTLED",
+    "TOO_MANY_OPEN_WRITES",
+  ];
+  for (const code of Object.keys(FAILURES) as ErrorCode[]) {
+    const isApplied = code === "RESULT_TOO_LARGE" || code === "RESULT_NOT_KEPT";
+    const expected = REFUSALS.has(code) && !others.includes(code);
+    expect(`${code} ${settles(failing(code, isApplied ? "applied" : "rejected"))}`).toBe(`${code} ${expected}`);
+  }
 });
 
 describe("giving up", () => {
