@@ -372,7 +372,7 @@ export class Client implements AsyncDisposable {
     }
   }
 
-  /** Waits for a registration with room. One request serves all who wait; it takes no longer than the first may. */
+  /** Waits for a registration with room. One request serves all who wait; its time is the client's, not the first one's. */
   async #registered(
     registrations: Registrations,
     request: Request,
@@ -384,13 +384,14 @@ export class Client implements AsyncDisposable {
       if (operation !== undefined) return operation;
       if (!registrations.hasRoom) throw new StoreError("TOO_MANY_REQUESTS");
       const register = async (): Promise<number> => {
-        const { result } = await this.#request({ kind: "register" } as const, deadline, undefined);
+        const until = this.#clock.now() + this.#timeoutMs;
+        const { result } = await this.#request({ kind: "register" } as const, until, undefined);
         return result.clientId;
       };
       try {
         await this.#within(request, registrations.more(register), deadline, signal);
       } catch (error) {
-        // Another's time may have been up, not this one's.
+        // This call may have more time than that.
         if (this.#closed || signal?.aborted === true || !mayRetry({ kind: "register" }, error, attempts, 0))
           throw error;
         const pause = pauseMs(attempts, 1, this.#random.next());
