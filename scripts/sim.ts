@@ -11,10 +11,10 @@ import { type SimReport, simulate } from "../src/testing/index.ts";
 
 const USAGE =
   "usage: npm run sim -- [--seed N | --seconds S] [--nodes 3] [--virtual SECONDS]\n" +
-  "         [--workload kv|leases|watches] [--json]\n" +
+  "         [--workload kv|leases|watches|once] [--json]\n" +
   "example: npm run sim -- --seconds 60";
 
-const WORKLOADS = ["kv", "leases", "watches"] as const;
+const WORKLOADS = ["kv", "leases", "watches", "once"] as const;
 
 function number(text: string | undefined, name: string): number | undefined {
   if (text === undefined) return undefined;

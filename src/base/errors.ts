@@ -107,6 +107,19 @@ export const FAILURES = {
   },
   SNAPSHOT_CORRUPT: { status: "DATA_LOSS", message: "quorate: the snapshot cannot be used" },
   DATA_DIR_NOT_EMPTY: { status: "FAILED_PRECONDITION", message: "quorate: the data directory is not empty" },
+  CLIENT_EXPIRED: { status: "NOT_FOUND", message: "quorate: the client's registration has expired" },
+  SEQUENCE_SETTLED: {
+    status: "FAILED_PRECONDITION",
+    message: "quorate: the client has acknowledged this operation before",
+  },
+  TOO_MANY_OPEN_WRITES: {
+    status: "RESOURCE_EXHAUSTED",
+    message: "quorate: too many writes since the client's lowest unacknowledged one",
+  },
+  RESULT_NOT_KEPT: {
+    status: "RESOURCE_EXHAUSTED",
+    message: "quorate: the write was applied, but its result was not kept for a repeated request",
+  },
 } as const;
 
 export type ErrorCode = keyof typeof FAILURES;

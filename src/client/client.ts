@@ -32,7 +32,8 @@ import {
 import { type LeaseHost, Leases } from "./lease.ts";
 import { Members } from "./members.ts";
 import { type ClientHost, type ClientView, Namespace } from "./namespace.ts";
-import { isMemberTrouble, mayRetry, pauseMs } from "./retry.ts";
+import { type Operation, Registrations } from "./once.ts";
+import { endOf, isMemberTrouble, isNumbered, mayRetry, nextStep, pauseMs } from "./retry.ts";
 import { CLOSED, type Route } from "./route.ts";
 import { type SnapshotOptions, SnapshotStream } from "./snapshot.ts";
 import { Txn } from "./txn.ts";
@@ -57,6 +58,11 @@ export interface ClientOptions {
   readonly timeoutMs?: number | undefined;
   /** Milliseconds to wait for a connection before a call without one ends as `UNAVAILABLE`. Default 2,000. */
   readonly dialTimeoutMs?: number | undefined;
+  /**
+   * Registers the client before its first write, and repeats writes whose outcome is unknown: they apply once. Default
+   * true. Without it writes are sent as to etcd, and an unknown outcome is told to the caller.
+   */
+  readonly exactlyOnce?: boolean | undefined;
 }
 
 export interface InProcessOptions {
@@ -67,6 +73,7 @@ export interface InProcessOptions {
   /** Told once the client is closed. */
   readonly onClosed?: (() => void) | undefined;
   readonly timeoutMs?: number | undefined;
+  readonly exactlyOnce?: boolean | undefined;
 }
 
 /** How a member sees itself and its cluster. */
@@ -85,8 +92,8 @@ const WAITING_BYTES_MAX = 64 << 20;
 /**
  * A client of one cluster. Keys and values are text or bytes; results hold bytes, with `text()` and `json()` beside them.
  * Every call takes `{ signal, timeoutMs }` and rejects with `StoreError`: its `code` says what happened, its `outcome`
- * whether the operation did. Reads are repeated on other members while time is left, writes only when it is certain that
- * they did not happen. After `close` every call rejects with `CANCELLED`.
+ * whether the operation did. Calls are repeated on other members while time is left; a write applies once, however often
+ * it was sent (`exactlyOnce`). After `close` every call rejects with `CANCELLED`.
  *
  * @example
  * await using client = await connect({ endpoints: ["127.0.0.1:7400"] });
@@ -110,6 +117,7 @@ export class Client implements ClientView, AsyncDisposable {
   readonly #waits = new Set<(error: StoreError) => void>();
   readonly #watches = new Set<Watch>();
   readonly #onClosed: (() => void) | undefined;
+  readonly #registrations: Registrations | undefined;
   #waitingCalls = 0;
   #waitingBytes = 0;
   #closed = false;
@@ -124,6 +132,7 @@ export class Client implements ClientView, AsyncDisposable {
     this.#timeoutMs = options.timeoutMs ?? TIMEOUT_MS;
     this.#dialTimeoutMs = options.dialTimeoutMs ?? DIAL_TIMEOUT_MS;
     this.#onClosed = options.onClosed;
+    this.#registrations = options.exactlyOnce === false ? undefined : new Registrations();
     this.members = new Members((request, call) => this.request(request, call));
     this.lease = this.#leases((request, call) => this.request(request, call));
     this.alarms = new Alarms((request, call) => this.request(request, call));
@@ -166,8 +175,9 @@ export class Client implements ClientView, AsyncDisposable {
 
   /**
    * Writes one key. Resolves once a majority has it on disk. Throws `EMPTY_KEY`, `LEASE_NOT_FOUND`, `KEY_NOT_FOUND`,
-   * `VALUE_PROVIDED`, `LEASE_PROVIDED`, `REQUEST_TOO_LARGE`, `NO_SPACE`, `TOO_MANY_REQUESTS`; and with outcome "unknown"
-   * `TIMEOUT`, `LEADER_CHANGED`, `CONNECTION_LOST`, `CANCELLED`: then only a read can tell.
+   * `VALUE_PROVIDED`, `LEASE_PROVIDED`, `REQUEST_TOO_LARGE`, `NO_SPACE`, `TOO_MANY_REQUESTS`; with outcome "unknown", when
+   * its time is up or its signal aborts before an attempt was answered, `TIMEOUT`, `LEADER_CHANGED`, `CONNECTION_LOST`,
+   * `CANCELLED` and others: then only a read can tell; with outcome "applied" `RESULT_NOT_KEPT`.
    *
    * @example
    * const { revision } = await client.put("jobs/7", JSON.stringify({ state: "running" }));
@@ -368,8 +378,18 @@ export class Client implements ClientView, AsyncDisposable {
 
   /** One request as it travels: what the calls above are made of. Asks another member where that is safe. */
   async request<Q extends Request>(request: Q, options: RequestOptions = {}): Promise<Response<ResultOf<Q>>> {
-    const { signal } = options;
     const deadline = this.#begin(options);
+    if (this.#registrations !== undefined && isNumbered(request)) {
+      return this.#once(this.#registrations, request, deadline, options.signal);
+    }
+    return this.#request(request, deadline, options.signal);
+  }
+
+  async #request<Q extends Request>(
+    request: Q,
+    deadline: number,
+    signal: AbortSignal | undefined,
+  ): Promise<Response<ResultOf<Q>>> {
     let last: unknown;
     for (let attempts = 1; ; attempts++) {
       const channel = this.#route.current ?? (await this.#connected(request, deadline, signal, last));
@@ -384,6 +404,80 @@ export class Client implements ClientView, AsyncDisposable {
         if (this.#clock.now() + pause >= deadline) throw error;
         if (pause > 0) await this.#pause(request, pause, deadline, signal);
         last = error;
+      }
+    }
+  }
+
+  /**
+   * A write that applies once: every attempt has the same number, so an unknown outcome is no reason to give up. The
+   * error at the end speaks of all attempts.
+   */
+  async #once<Q extends Request>(
+    registrations: Registrations,
+    request: Q,
+    deadline: number,
+    signal: AbortSignal | undefined,
+  ): Promise<Response<ResultOf<Q>>> {
+    let operation: Operation | undefined;
+    let wasUnknown = false;
+    let last: unknown;
+    try {
+      for (let attempts = 1; ; attempts++) {
+        operation ??= registrations.take() ?? (await this.#registered(registrations, request, deadline, signal));
+        const channel = this.#route.current ?? (await this.#connected(request, deadline, signal, last));
+        try {
+          const timeoutMs = Math.max(1, deadline - this.#clock.now());
+          return await channel.call(request, { timeoutMs, signal, operation });
+        } catch (error) {
+          const { size } = this.#route;
+          if (isMemberTrouble(error)) this.#route.failed(channel);
+          wasUnknown ||= StoreError.is(error) && error.outcome === "unknown";
+          const step = this.#closed ? "end" : nextStep(error, attempts, size, wasUnknown);
+          if (StoreError.is(error, "CLIENT_EXPIRED")) operation.expire();
+          if (step === "end") throw error;
+          if (step === "anew") {
+            operation.end();
+            operation = undefined;
+          }
+          const pause = pauseMs(attempts, size, this.#random.next());
+          // With no time left for another attempt this one's error says most.
+          if (this.#clock.now() + pause >= deadline) throw error;
+          if (pause > 0) await this.#pause(request, pause, deadline, signal);
+          last = error;
+        }
+      }
+    } catch (error) {
+      throw endOf(error, wasUnknown);
+    } finally {
+      operation?.end();
+    }
+  }
+
+  /** Waits for a registration with room. One request serves all who wait; its time is the client's, not the first one's. */
+  async #registered(
+    registrations: Registrations,
+    request: Request,
+    deadline: number,
+    signal: AbortSignal | undefined,
+  ): Promise<Operation> {
+    for (let attempts = 1; ; attempts++) {
+      const operation = registrations.take();
+      if (operation !== undefined) return operation;
+      if (!registrations.hasRoom) throw new StoreError("TOO_MANY_REQUESTS");
+      const register = async (): Promise<number> => {
+        const until = this.#clock.now() + this.#timeoutMs;
+        const { result } = await this.#request({ kind: "register" } as const, until, undefined);
+        return result.clientId;
+      };
+      try {
+        await this.#within(request, registrations.more(register), deadline, signal);
+      } catch (error) {
+        // This call may have more time than that.
+        if (this.#closed || signal?.aborted === true || !mayRetry({ kind: "register" }, error, attempts, 0))
+          throw error;
+        const pause = pauseMs(attempts, 1, this.#random.next());
+        if (this.#clock.now() + pause >= deadline) throw error;
+        await this.#pause(request, pause, deadline, signal);
       }
     }
   }

@@ -1,6 +1,7 @@
 /**
- * What may be sent again. A write only when it certainly did not happen; a read always. The reason must lie with the
- * member that was asked, or with the moment: another member or a later attempt would only repeat any other refusal.
+ * What may be sent again. A read always; a write that is numbered (once.ts) under its number; any other write only when it
+ * certainly did not happen. The reason must lie with the member that was asked, or with the moment: another member or a
+ * later attempt would only repeat any other refusal.
  */
 import { type ErrorCode, StoreError } from "../base/errors.ts";
 import type { Request } from "../protocol/requests.ts";
@@ -45,8 +46,68 @@ export function isMemberTrouble(error: unknown): boolean {
 export function mayRetry(request: Request, error: unknown, attempts: number, members: number): boolean {
   if (!StoreError.is(error)) return false;
   if (error.outcome !== "rejected" && !changesNothing(request)) return false;
+  return passes(error, attempts, members);
+}
+
+function passes(error: StoreError, attempts: number, members: number): boolean {
   if (NOT_HERE.has(error.code)) return attempts < members;
   return PASSING.has(error.code) || (members > 0 && MEMBER_TROUBLE.has(error.code));
+}
+
+/** Whether a write is worth a number: whatever changes the store. Membership changes are not, nor is a hand-over. */
+export function isNumbered(request: Request): boolean {
+  switch (request.kind) {
+    case "put":
+    case "deleteRange":
+    case "compact":
+    case "leaseGrant":
+    case "leaseRevoke":
+      return true;
+    case "txn":
+      return !changesNothing(request);
+    default:
+      return false;
+  }
+}
+
+/**
+ * What the state machine itself answers, and remembers: the write's end, whichever attempt brought it about. Any other
+ * refusal says only that this attempt was not taken.
+ */
+const SETTLING: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
+  "COMPACTED",
+  "FUTURE_REVISION",
+  "KEY_NOT_FOUND",
+  "LEASE_NOT_FOUND",
+  "LEASE_EXISTS",
+  "LEASE_TTL_TOO_LARGE",
+]);
+
+/** Whether the error is a ledger's answer: it holds for the whole call. */
+export function settles(error: StoreError): boolean {
+  return error.outcome === "applied" || (error.outcome === "rejected" && SETTLING.has(error.code));
+}
+
+/**
+ * What to do after an attempt of a numbered write: send it again under its number, or under a new one, or give up. Under a
+ * new number only what certainly did not happen under the old one.
+ */
+export function nextStep(
+  error: unknown,
+  attempts: number,
+  members: number,
+  wasUnknown: boolean,
+): "again" | "anew" | "end" {
+  if (!StoreError.is(error) || settles(error)) return "end";
+  if (error.code === "CLIENT_EXPIRED") return wasUnknown ? "end" : "anew";
+  return passes(error, attempts, members) ? "again" : "end";
+}
+
+/** The end of a numbered write's call: once an attempt was unknown, only the ledger settles it. */
+export function endOf(error: unknown, wasUnknown: boolean): unknown {
+  if (!wasUnknown || !StoreError.is(error) || error.outcome === "unknown" || settles(error)) return error;
+  const { code, message, details, cause } = error;
+  return new StoreError(code, { outcome: "unknown", message, details, cause: cause ?? error });
 }
 
 const FIRST_PAUSE_MS = 25;

@@ -3,8 +3,8 @@
  * differently. A refusal is thrown before anything has changed.
  */
 import { StoreError } from "../base/errors.ts";
-import { type LeaseId, revision, type Term } from "../base/ids.ts";
-import { NOTHING, ResultRoom, UNBOUNDED } from "../kv/result-room.ts";
+import { type LeaseId, type LogIndex, revision, type Term } from "../base/ids.ts";
+import type { ResultRoom } from "../kv/result-room.ts";
 import { type Budget, type Slices, sortInSlices } from "../kv/slices.ts";
 import type { Store } from "../kv/store.ts";
 import { precheckPut, runDeleteRange, runTxn } from "../kv/txn.ts";
@@ -19,9 +19,11 @@ import type {
   MembersResult,
   OpResult,
   PutResult,
+  RegisterResult,
 } from "../protocol/responses.ts";
 import type { Alarms } from "./alarms.ts";
-import type { Command, LeaseCheckpointCommand, LeaseRevokeCommand } from "./command.ts";
+import type { ClientExpireCommand, Command, LeaseCheckpointCommand, LeaseRevokeCommand } from "./command.ts";
+import type { Ledger } from "./ledger.ts";
 import type { Members } from "./members.ts";
 import { costOf } from "./quota.ts";
 
@@ -30,6 +32,7 @@ export interface ApplyContext {
   readonly members: Members;
   readonly alarms: Alarms;
   readonly lessor: Lessor;
+  readonly ledger: Ledger;
   readonly leaseExists: (id: LeaseId) => boolean;
   readonly counts: OperationCounts;
 }
@@ -48,37 +51,35 @@ export interface OperationCounts {
 export type ApplyResult =
   | OpResult
   | CompactResult
+  | RegisterResult
   | LeaseGrantResult
   | LeaseRevokeResult
   | LeaseListResult
   | AlarmResult
   | MembersResult;
 
-/** What the results of one transaction may weigh. A range on its own has no such bound: it is one part of the state. */
-const TXN_RESULT_BYTES = 32 << 20;
-
 /**
- * Commands that may be long come back as slices; the others are done at once. `term` is the entry's. Unless the result
- * is `wanted`, key-values are left out of it.
+ * Commands that may be long come back as slices; the others are done at once. `index` and `term` are the entry's. What
+ * there is no `room` for is left out of the result.
  */
 export function startCommand(
   context: ApplyContext,
   command: Command,
+  index: LogIndex,
   term: Term,
-  wanted: boolean,
+  room: ResultRoom,
   budget: Budget,
 ): { readonly result: ApplyResult } | { readonly slices: Slices<ApplyResult> } {
   const { store, members, alarms } = context;
   // Before all else: whatever else is wrong with it, a write that grows is refused for the lack of space (section 0.1).
   if (alarms.noSpace && costOf(command) > 0) throw new StoreError("NO_SPACE");
-  const room = wanted ? UNBOUNDED : NOTHING;
   switch (command.kind) {
     case "put":
       return { result: applyPut(context, command, room) };
     case "deleteRange":
       return { slices: applyDeleteRange(context, command, budget, room) };
     case "txn":
-      return { slices: applyTxn(context, command, budget, wanted ? new ResultRoom(TXN_RESULT_BYTES) : NOTHING) };
+      return { slices: applyTxn(context, command, budget, room) };
     case "compact":
       store.compact(command.revision);
       return { result: { kind: "compact", revision: revision(store.revision) } };
@@ -93,6 +94,12 @@ export function startCommand(
       return { result: applyLeaseCheckpoint(context, command, term) };
     case "alarm":
       return { result: { kind: "alarm", alarms: alarms.apply(command) } };
+    case "clientRegister":
+      context.ledger.register(index);
+      return { result: { kind: "register", clientId: index } };
+    case "clientExpire":
+      applyClientExpire(context, command, term);
+      return { result: { kind: "members", members: members.list() } };
     case "memberAdd":
     case "memberRemove":
     case "memberUpdate":
@@ -178,6 +185,11 @@ function applyLeaseCheckpoint({ lessor }: ApplyContext, command: LeaseCheckpoint
   if (command.term !== term) throw new StoreError("LEADER_CHANGED");
   const found = command.checkpoints.filter(({ id, remainingTtl }) => lessor.checkpoint(id, remainingTtl));
   return { kind: "leaseList", leases: found.map(({ id }) => id) };
+}
+
+function applyClientExpire({ ledger }: ApplyContext, command: ClientExpireCommand, term: Term): void {
+  if (command.term !== term) throw new StoreError("LEADER_CHANGED");
+  for (const { id, lastSequence } of command.clients) ledger.expire(id, lastSequence);
 }
 
 function countResults(counts: OperationCounts, results: readonly OpResult[]): void {

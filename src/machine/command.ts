@@ -57,17 +57,32 @@ export interface AlarmCommand {
   readonly alarm: AlarmType;
 }
 
+/** Does nothing but register a client: its id is this entry's index. */
+export interface ClientRegisterCommand {
+  readonly kind: "clientRegister";
+}
+
+/** Clients that the leader of this term has not heard of for long: an entry of another term changes nothing. */
+export interface ClientExpireCommand {
+  readonly kind: "clientExpire";
+  readonly term: Term;
+  /** Each stays if it was seen with a later sequence meanwhile. */
+  readonly clients: readonly { readonly id: number; readonly lastSequence: number }[];
+}
+
 export type Command =
   | PutRequest
   | DeleteRangeRequest
   | TxnRequest
   | CompactRequest
   | LeaseCommand
+  | ClientRegisterCommand
+  | ClientExpireCommand
   | PublishCommand
   | AlarmCommand
   | MembershipCommand;
 
-/** A command and who waits for it. Client id and sequence have their place from the first format on. */
+/** A command and who waits for it. */
 export interface Envelope {
   /** The member whose caller waits, the run of it, and its own number for the call. */
   readonly proposer: MemberId;

@@ -45,6 +45,8 @@ const COMMANDS = {
   leaseRevoke: 12,
   leaseCheckpoint: 13,
   alarm: 20,
+  clientRegister: 14,
+  clientExpire: 15,
 } as const satisfies Record<Command["kind"] | "range", number>;
 
 const SORT_ORDERS: readonly SortOrder[] = ["none", "ascend", "descend"];
@@ -122,6 +124,10 @@ function sizeOfCommand(command: Command, texts: Uint8Array[]): number {
       return 12 + 16 * command.checkpoints.length;
     case "alarm":
       return 10;
+    case "clientRegister":
+      return 0;
+    case "clientExpire":
+      return 12 + 16 * command.clients.length;
     case "memberAdd":
       return (
         9 +
@@ -175,6 +181,16 @@ function writeCommand(writer: Writer, command: Command, texts: Uint8Array[]): vo
       writer.choice(ALARM_ACTIONS, command.action);
       writer.choice(ALARM_TYPES, command.alarm);
       writer.u64(command.member);
+      return;
+    case "clientRegister":
+      return;
+    case "clientExpire":
+      writer.counter(command.term);
+      writer.u32(command.clients.length);
+      for (const { id, lastSequence } of command.clients) {
+        writer.counter(id);
+        writer.counter(lastSequence);
+      }
       return;
     case "memberAdd":
       writer.u8(command.isLearner ? 1 : 0);
@@ -230,6 +246,16 @@ function readCommand(reader: Reader, command: number): Command {
       const action = reader.choice(ALARM_ACTIONS);
       const alarm = reader.choice(ALARM_TYPES);
       return { kind: "alarm", action, member: reader.member(), alarm };
+    }
+    case COMMANDS.clientRegister:
+      return { kind: "clientRegister" };
+    case COMMANDS.clientExpire: {
+      const at = term(reader.counter());
+      const count = reader.u32();
+      if (count > reader.left) throw new RangeError("the count exceeds the bytes");
+      const clients: { id: number; lastSequence: number }[] = [];
+      for (let i = 0; i < count; i++) clients.push({ id: reader.counter(), lastSequence: reader.counter() });
+      return { kind: "clientExpire", term: at, clients };
     }
     case COMMANDS.memberAdd: {
       const isLearner = reader.flags(1) === 1;

@@ -4,13 +4,13 @@
  * `apply.ts`, the store itself in `kv`.
  */
 import { fail } from "../base/assert.ts";
-import { StoreError } from "../base/errors.ts";
+import { type ErrorCode, StoreError } from "../base/errors.ts";
 import type { LogIndex, MemberId, Revision, Term } from "../base/ids.ts";
 import { Compactor } from "../kv/compaction.ts";
 import { type HashCursor, hashKv, hashRevision } from "../kv/hash-kv.ts";
 import type { Change } from "../kv/history.ts";
 import { KeyIndex } from "../kv/key-index.ts";
-import { UNBOUNDED } from "../kv/result-room.ts";
+import { NOTHING, ResultRoom, UNBOUNDED } from "../kv/result-room.ts";
 import { type Budget, runSlice, type Slices, sortInSlices } from "../kv/slices.ts";
 import { SortedMap } from "../kv/sorted-map.ts";
 import { Store } from "../kv/store.ts";
@@ -23,10 +23,13 @@ import { Alarms } from "./alarms.ts";
 import { type ApplyContext, type ApplyResult, type OperationCounts, startCommand } from "./apply.ts";
 import type { Envelope } from "./command.ts";
 import { decodeEnvelope } from "./envelope-codec.ts";
+import { BUILT_BYTES_MAX, Ledger, type LedgerLimits, type LedgerMetrics } from "./ledger.ts";
 import { Members } from "./members.ts";
 import {
+  type ClientRecord,
   COMPACTED_KEY,
   decodeAlarm,
+  decodeClient,
   decodeCompacted,
   decodeHead,
   decodeLease,
@@ -47,6 +50,8 @@ import { StateHash } from "./state-hash.ts";
 import { KEY_SPACE, type StateStore } from "./state-store.ts";
 
 const HISTORY_BYTES = 16 << 20;
+/** What the results of one transaction may weigh. A range on its own has no such bound: it is one part of the state. */
+const TXN_RESULT_BYTES = 32 << 20;
 
 /** An empty store: revision 1, never compacted, nothing hashed. */
 const BIRTH: MachineMeta = { revision: 1, compactRevision: -1, hashA: 0, hashB: 0 };
@@ -57,6 +62,8 @@ export interface MachineOptions {
   readonly applied: { readonly index: LogIndex; readonly term: Term };
   /** Budget of `history`, 16 MiB by default. */
   readonly historyBytes?: number | undefined;
+  /** Of the request ledger. All members must have the same: only for tests. */
+  readonly ledgerLimits?: LedgerLimits | undefined;
 }
 
 export interface MachineEntry {
@@ -101,6 +108,7 @@ export interface MachineMetrics extends Readonly<OperationCounts> {
   readonly keys: number;
   /** Leases that exist now. */
   readonly leases: number;
+  readonly ledger: LedgerMetrics;
 }
 
 /** Writes the first members' records of a fresh state, which the log will never tell. */
@@ -117,6 +125,7 @@ export class MachineLoader {
   readonly #members: MemberRecord[] = [];
   readonly #alarms: Alarm[] = [];
   readonly #leases = new LessorLoader();
+  readonly #clients: ClientRecord[] = [];
   #meta: MachineMeta = BIRTH;
   #compacted = -1;
   #highest = 0;
@@ -147,6 +156,9 @@ export class MachineLoader {
         break;
       case KEY_SPACE.alarm:
         this.#alarms.push(decodeAlarm(key, value));
+        break;
+      case KEY_SPACE.ledger:
+        this.#clients.push(decodeClient(key, value));
         break;
       case KEY_SPACE.machine:
         if (key[1] === META_KEY[1]) this.#meta = decodeMeta(value);
@@ -185,6 +197,7 @@ export class MachineLoader {
       compacted: this.#compacted,
       members: this.#members,
       alarms: this.#alarms,
+      clients: this.#clients,
     });
   }
 
@@ -208,6 +221,7 @@ interface Loaded {
   readonly compacted: number;
   readonly members: readonly MemberRecord[];
   readonly alarms: readonly Alarm[];
+  readonly clients: readonly ClientRecord[];
 }
 
 export class Machine {
@@ -217,6 +231,7 @@ export class Machine {
   readonly #members: Members;
   readonly #alarms: Alarms;
   readonly #lessor: Lessor;
+  readonly #ledger: Ledger;
   readonly #compactor: Compactor;
   readonly #hash: StateHash;
   readonly #context: ApplyContext;
@@ -238,6 +253,9 @@ export class Machine {
   #current: MachineEntry | undefined;
   #envelope: Envelope | undefined;
   #slices: Slices<ApplyResult> | undefined;
+  /** Of the entry under way: what its result may weigh, and whether the ledger has not seen it before. */
+  #room: ResultRoom = NOTHING;
+  #isFresh = false;
 
   constructor(options: MachineOptions, loaded: Loaded) {
     const { meta } = loaded;
@@ -251,6 +269,7 @@ export class Machine {
     this.#alarms = new Alarms(options.store, this.#hash);
     for (const alarm of loaded.alarms) this.#alarms.load(alarm);
     this.#lessor = new Lessor(new StateLeases(options.store, this.#hash), loaded.leases.leases, loaded.leases.leaseOf);
+    this.#ledger = new Ledger(options.store, this.#hash, loaded.clients, options.ledgerLimits);
     this.#records = new StateRecords(options.store, this.#hash, this.#lessor);
     this.#store = new Store(
       this.#records,
@@ -270,6 +289,7 @@ export class Machine {
       members: this.#members,
       alarms: this.#alarms,
       lessor: this.#lessor,
+      ledger: this.#ledger,
       leaseExists: (id) => this.#lessor.lookup(id) !== undefined,
       counts: this.#counts,
     };
@@ -309,13 +329,18 @@ export class Machine {
     return this.#lessor;
   }
 
+  /** For questions. Only entries change it. */
+  get ledger(): Pick<Ledger, "record" | "silentSince"> {
+    return this.#ledger;
+  }
+
   /** 16 hexadecimal digits over everything replicated up to `applied`. Equal on all members at equal applied index. */
   get stateHash(): string {
     return new StateHash(this.#hashA, this.#hashB).toString();
   }
 
   get metrics(): MachineMetrics {
-    return { keys: this.#store.liveKeys, leases: this.#lessor.size, ...this.#counts };
+    return { keys: this.#store.liveKeys, leases: this.#lessor.size, ledger: this.#ledger.metrics, ...this.#counts };
   }
 
   /** By id, ascending. */
@@ -366,18 +391,18 @@ export class Machine {
     return this.#finish(entry, error === undefined ? { ok: true, result: result! } : { ok: false, error });
   }
 
-  /** Between entries, before each flush: writes what every entry changes. */
-  seal(): void {
-    const { revision, compactRevision } = this.#store;
-    this.#backend.write(META_KEY, encodeMeta({ revision, compactRevision, hashA: this.#hashA, hashB: this.#hashB }));
-  }
-
   #work(budget: number): ApplyResult | undefined {
     if (this.#slices === undefined) {
       const envelope = this.#envelope;
       if (envelope === undefined) return { kind: "members", members: this.#members.list() };
-      const { term, wanted } = this.#current!;
-      const started = startCommand(this.#context, envelope.command, term, wanted(envelope), this.#budget);
+      const { index, term, wanted } = this.#current!;
+      if (envelope.clientId !== 0) {
+        const known = this.#ledger.known(envelope);
+        if (known !== undefined) return known;
+        this.#isFresh = true;
+      }
+      this.#room = roomFor(envelope, wanted(envelope));
+      const started = startCommand(this.#context, envelope.command, index, term, this.#room, this.#budget);
       if ("result" in started) return started.result;
       this.#slices = started.slices;
     }
@@ -388,6 +413,10 @@ export class Machine {
     const { index, term } = entry;
     const envelope = this.#envelope;
     const hash = this.#hash;
+    if (envelope !== undefined && envelope.clientId !== 0) {
+      const ending = { outcome, isCut: this.#room.exceeded, revision: this.#store.revision };
+      this.#ledger.through(envelope, index, this.#isFresh ? ending : undefined);
+    }
     // Each entry counts, whatever it did: a member that missed or refused one differs from then on.
     hash.number(index);
     hash.number(term);
@@ -400,6 +429,8 @@ export class Machine {
     this.#current = undefined;
     this.#envelope = undefined;
     this.#slices = undefined;
+    this.#room = NOTHING;
+    this.#isFresh = false;
     return { index, term, envelope, outcome };
   }
 
@@ -442,6 +473,14 @@ export class Machine {
     };
   }
 
+  /** Brings the records up to date with what is applied. Call it between two entries, before each flush. */
+  save(): void {
+    if (this.#current !== undefined) fail("machine-order", `saved inside entry ${this.#current.index}`);
+    this.#ledger.save();
+    const { revision, compactRevision } = this.#store;
+    this.#backend.write(META_KEY, encodeMeta({ revision, compactRevision, hashA: this.#hashA, hashB: this.#hashB }));
+  }
+
   // --- compaction ---
 
   /** Records wait to be dropped. */
@@ -456,7 +495,7 @@ export class Machine {
 }
 
 /** What an entry may be answered with instead of a result. Anything else that is thrown during apply stops the node. */
-const REFUSALS: ReadonlySet<string> = new Set([
+export const REFUSALS: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
   "COMPACTED",
   "FUTURE_REVISION",
   "LEASE_NOT_FOUND",
@@ -471,7 +510,20 @@ const REFUSALS: ReadonlySet<string> = new Set([
   "MEMBER_NOT_LEARNER",
   "RESULT_TOO_LARGE",
   "NO_SPACE",
+  "CLIENT_EXPIRED",
+  "SEQUENCE_SETTLED",
+  "TOO_MANY_OPEN_WRITES",
+  "RESULT_NOT_KEPT",
 ]);
+
+/**
+ * What an entry's result may weigh on this member. A client's write is built everywhere, as far as the ledger may keep it:
+ * whoever leads next must be able to answer for it.
+ */
+function roomFor({ clientId, command }: Envelope, wanted: boolean): ResultRoom {
+  if (wanted) return command.kind === "txn" ? new ResultRoom(TXN_RESULT_BYTES) : UNBOUNDED;
+  return clientId === 0 ? NOTHING : new ResultRoom(BUILT_BYTES_MAX);
+}
 
 /** What is committed and cannot be read stops the member: passing over it would be an opinion of its own. */
 function decoded(entry: MachineEntry): Envelope {

@@ -36,6 +36,7 @@ const ALARM_FORMAT = 1;
 /** Numbers on disk, from 1: append only. */
 const ALARM_TYPES: readonly AlarmType[] = ["nospace", "corrupt"];
 const META_FORMAT = 1;
+const CLIENT_FORMAT = 1;
 
 /** Replicated facts, written with each applied entry. */
 export const META_KEY: Uint8Array = Uint8Array.of(KEY_SPACE.machine, 0);
@@ -316,6 +317,117 @@ export function decodeAlarm(key: Uint8Array, bytes: Uint8Array): Alarm {
   const alarm = ALARM_TYPES[key[9]! - 1];
   if (alarm === undefined) throw tooNew("alarm", key[9]!);
   return { member: memberId(id), alarm };
+}
+
+// --- the request ledger ---
+
+/** How an operation ended. Numbers on disk: append only. */
+export const FORM = {
+  /** A put that returned nothing but its revision. */
+  put: 1,
+  result: 2,
+  /** A refusal is an answer too: the repetition must not fare better. */
+  refused: 3,
+  /** Applied; the result was too long, or is dropped. */
+  dropped: 4,
+} as const;
+export type Form = (typeof FORM)[keyof typeof FORM];
+const FORMS: readonly (Form | undefined)[] = [undefined, FORM.put, FORM.result, FORM.refused, FORM.dropped];
+
+/** What is remembered of one operation, as the state stores it. */
+export interface OperationRecord {
+  readonly sequence: number;
+  /** Of the entry that was applied. */
+  readonly index: number;
+  readonly form: Form;
+  /** 0 for a refusal. */
+  readonly revision: number;
+  /** Of a result or a refusal. */
+  readonly bytes: Uint8Array | undefined;
+}
+
+export interface ClientRecord {
+  readonly id: number;
+  /** The last entry that came from it. */
+  readonly lastIndex: number;
+  /** The highest sequence seen; 0 before the first. */
+  readonly lastSequence: number;
+  readonly lowest: number;
+  /** In the order in which they were applied. */
+  readonly operations: readonly OperationRecord[];
+}
+
+export function clientKey(id: number): Uint8Array {
+  const key = new Uint8Array(9);
+  key[0] = KEY_SPACE.ledger;
+  writeCounter(viewOf(key), 1, id);
+  return key;
+}
+
+const CLIENT_HEAD_BYTES = 29;
+const OPERATION_BYTES = 29;
+
+/**
+ *    version 1 | last index 8 | last sequence 8 | lowest 8 | operations 4
+ *    each: sequence 8 | index 8 | form 1 | revision 8 | length 4 | bytes
+ */
+export function encodeClient({ lastIndex, lastSequence, lowest, operations }: ClientRecord): Uint8Array {
+  let size = CLIENT_HEAD_BYTES;
+  for (const { bytes } of operations) size += OPERATION_BYTES + (bytes?.length ?? 0);
+  const record = new Uint8Array(size);
+  const view = viewOf(record);
+  record[0] = CLIENT_FORMAT;
+  writeCounter(view, 1, lastIndex);
+  writeCounter(view, 9, lastSequence);
+  writeCounter(view, 17, lowest);
+  view.setUint32(25, operations.length);
+  let at = CLIENT_HEAD_BYTES;
+  for (const { sequence, index, form, revision, bytes } of operations) {
+    writeCounter(view, at, sequence);
+    writeCounter(view, at + 8, index);
+    record[at + 16] = form;
+    writeCounter(view, at + 17, revision);
+    view.setUint32(at + 25, bytes?.length ?? 0);
+    at += OPERATION_BYTES;
+    if (bytes === undefined) continue;
+    record.set(bytes, at);
+    at += bytes.length;
+  }
+  return record;
+}
+
+/** Keeps nothing of `bytes`. */
+export function decodeClient(key: Uint8Array, bytes: Uint8Array): ClientRecord {
+  if (key.length !== 9 || bytes.length < 1) throw malformed("a client's record that ends early");
+  if (bytes[0] !== CLIENT_FORMAT) throw tooNew("client's", bytes[0]!);
+  if (bytes.length < CLIENT_HEAD_BYTES) throw malformed("a client's record that ends early");
+  const view = viewOf(bytes);
+  const operations: OperationRecord[] = [];
+  let at = CLIENT_HEAD_BYTES;
+  for (let left = view.getUint32(25); left > 0; left--) {
+    if (at + OPERATION_BYTES > bytes.length) throw malformed("a client's record that ends early");
+    const form = FORMS[bytes[at + 16]!];
+    const end = at + OPERATION_BYTES + view.getUint32(at + 25);
+    if (form === undefined || end > bytes.length) throw malformed("a client's operation");
+    const hasBytes = form === FORM.result || form === FORM.refused;
+    if (!hasBytes && end !== at + OPERATION_BYTES) throw malformed("a client's operation with bytes");
+    operations.push({
+      sequence: counter(view, at),
+      index: counter(view, at + 8),
+      form,
+      revision: counter(view, at + 17),
+      bytes: hasBytes ? bytes.slice(at + OPERATION_BYTES, end) : undefined,
+    });
+    at = end;
+  }
+  if (at !== bytes.length) throw malformed("a client's record with more behind it");
+  return {
+    id: counter(viewOf(key), 1),
+    lastIndex: counter(view, 1),
+    lastSequence: counter(view, 9),
+    lowest: counter(view, 17),
+    operations,
+  };
 }
 
 // --- machine ---

@@ -15,6 +15,8 @@ export interface ConnectOptions {
   readonly timeoutMs?: number;
   /** Largest request in bytes. Default 2 MiB. */
   readonly maxSendBytes?: number;
+  /** Writes apply once, however often they were sent. Default true; without it they are sent as to etcd. */
+  readonly exactlyOnce?: boolean;
 }
 
 export const DEFAULT_ENDPOINTS: readonly string[] = ["127.0.0.1:7400", "127.0.0.1:7402", "127.0.0.1:7404"];
@@ -33,6 +35,7 @@ export async function connect(options: ConnectOptions = {}): Promise<Client> {
     clock,
     random,
     endpoints: options.endpoints ?? DEFAULT_ENDPOINTS,
+    exactlyOnce: options.exactlyOnce,
     ...(options.timeoutMs === undefined ? {} : { timeoutMs: options.timeoutMs }),
     ...(options.dialTimeoutMs === undefined ? {} : { dialTimeoutMs: options.dialTimeoutMs }),
     dial: async (endpoint, timeoutMs) => {

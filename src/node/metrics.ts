@@ -22,6 +22,9 @@ const GAUGES: readonly [name: string, help: string, read: (f: Figures) => number
   ["etcd_debugging_mvcc_watch_stream_total", "watch streams", (f) => f.watchStreams],
   ["etcd_debugging_mvcc_watcher_total", "watchers", (f) => f.watchers],
   ["etcd_debugging_mvcc_slow_watcher_total", "watchers that have not seen everything yet", (f) => f.slowWatchers],
+  ["quorate_ledger_clients", "clients registered for exactly-once writes", (f) => f.ledgerClients],
+  ["quorate_ledger_operations", "writes not yet acknowledged by their clients", (f) => f.ledgerOperations],
+  ["quorate_ledger_result_bytes", "results kept for repeated writes", (f) => f.ledgerResultBytes],
   ["quorate_peers_known", "peers in the membership", (f) => f.peersKnown],
 ];
 
@@ -36,6 +39,8 @@ const COUNTERS: readonly [name: string, help: string, read: (f: Figures) => numb
   ["etcd_debugging_lease_revoked_total", "leases that ended, whatever ended them", (f) => f.leasesRevoked],
   ["etcd_debugging_lease_renewed_total", "keep-alives that this member answered as the leader", (f) => f.leasesRenewed],
   ["etcd_debugging_server_lease_expired_total", "leases that ended by their time", (f) => f.leasesExpired],
+  ["quorate_ledger_registrations_total", "registrations of clients applied", (f) => f.registrations],
+  ["quorate_ledger_hits_total", "repeated writes answered without being applied again", (f) => f.ledgerHits],
   ["quorate_slow_disk_writes_total", "log writes longer than an election timeout", (f) => f.slowDisk],
   ["quorate_snapshots_sent_total", "snapshots delivered to followers", (f) => f.snapshotsSent],
   ["quorate_snapshots_installed_total", "snapshots installed", (f) => f.snapshotsInstalled],

@@ -176,12 +176,13 @@ export class Node implements AsyncDisposable {
   }
 
   /** The same interface as over a socket, without one. Closed with the node. */
-  client(): Client {
+  client(options: { readonly exactlyOnce?: boolean | undefined } = {}): Client {
     const { clock, random } = this.#world;
     const client: Client = Client.inProcess({
       clock,
       random,
       channel: this.#server.channel(),
+      ...options,
       onClosed: () => this.#clients.delete(client),
     });
     this.#clients.add(client);

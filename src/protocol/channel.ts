@@ -4,10 +4,22 @@ import type { Request } from "./requests.ts";
 import type { Response, ResultOf } from "./responses.ts";
 import type { WatchRequest, WatchResponse } from "./watch.ts";
 
+/** Which write of which client this is: what is sent twice under one id is applied once (design section 7). */
+export interface OperationId {
+  /** From `register`. */
+  readonly clientId: number;
+  /** Counts the client's writes, from 1. */
+  readonly sequence: number;
+  /** The client needs no answer any more to what lies below. */
+  readonly lowestUnacknowledged: number;
+}
+
 export interface CallOptions {
   /** Milliseconds the server may take; it answers with an error by then. */
   readonly timeoutMs: number;
   readonly signal?: AbortSignal | undefined;
+  /** Of a write that is to apply once, however often it is sent. Without it: once for each time, as in etcd. */
+  readonly operation?: OperationId | undefined;
 }
 
 export interface WatchOptions {

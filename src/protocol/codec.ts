@@ -88,6 +88,7 @@ export const WIRE: WireNumbers = {
     leaseList: 18,
     snapshot: 30,
     alarm: 24,
+    register: 19,
   },
   result: {
     range: 1,
@@ -106,6 +107,7 @@ export const WIRE: WireNumbers = {
     leaseList: 14,
     snapshot: 30,
     alarm: 20,
+    register: 15,
   },
   sortOrder: { none: 0, ascend: 1, descend: 2 },
   sortTarget: { key: 0, version: 1, create: 2, mod: 3, value: 4 },
@@ -189,6 +191,8 @@ function requestFields(request: Request): Fields {
       return [kinds.leaseTimeToLive, request.id, request.keys === true];
     case "leaseList":
       return [kinds.leaseList];
+    case "register":
+      return [kinds.register];
     case "memberList":
       return [kinds.memberList, request.linearizable === true];
     case "memberAdd":
@@ -361,6 +365,9 @@ function readRequest(fields: Fields): Request {
     case kinds.leaseList:
       atMost(fields, 1);
       return { kind: "leaseList" };
+    case kinds.register:
+      atMost(fields, 1);
+      return { kind: "register" };
     case kinds.memberList:
       atMost(fields, 2);
       return flagged({ kind: "memberList" }, "linearizable", boolean(fields[1]));
@@ -555,6 +562,16 @@ export function decodeResponse(bytes: Uint8Array, stamp?: Stamp, start: number =
   return { header, result: readResult(list(fields[4])) };
 }
 
+/** The bytes of a result alone, valid until the turn ends at least: what the request ledger keeps. */
+export function encodeResult(result: Result): Uint8Array {
+  return packr.pack(resultFields(result));
+}
+
+/** Throws `RangeError` on anything that `encodeResult` could not have written. */
+export function decodeResult(source: Uint8Array): Result {
+  return readResult(unpack(source, 0));
+}
+
 function resultFields(result: Result): Fields {
   const { result: kinds } = WIRE;
   switch (result.kind) {
@@ -575,6 +592,8 @@ function resultFields(result: Result): Fields {
       return [kinds.leaseTimeToLive, result.id, result.ttl, result.grantedTtl, result.keys];
     case "leaseList":
       return [kinds.leaseList, result.leases];
+    case "register":
+      return [kinds.register, result.clientId];
     case "members":
       return result.member === undefined
         ? [kinds.members, result.members.map(memberFields)]
@@ -678,6 +697,9 @@ function readResult(fields: Fields): Result {
     case kinds.leaseList:
       atMost(fields, 2);
       return { kind: "leaseList", leases: list(fields[1]).map((each) => leaseId(id(each))) };
+    case kinds.register:
+      atMost(fields, 2);
+      return { kind: "register", clientId: count(fields[1]) };
     case kinds.members:
       return readMembers(fields);
     case kinds.moveLeader:

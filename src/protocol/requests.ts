@@ -98,6 +98,11 @@ export interface LeaseListRequest {
   readonly kind: "leaseList";
 }
 
+/** Registers a client, whose writes then carry an `OperationId`. */
+export interface RegisterRequest {
+  readonly kind: "register";
+}
+
 export interface MemberListRequest {
   readonly kind: "memberList";
   readonly linearizable?: boolean | undefined;
@@ -168,6 +173,7 @@ export type Request =
   | LeaseKeepAliveRequest
   | LeaseTimeToLiveRequest
   | LeaseListRequest
+  | RegisterRequest
   | MemberListRequest
   | MemberAddRequest
   | MemberRemoveRequest

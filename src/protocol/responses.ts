@@ -67,6 +67,10 @@ export interface LeaseListResult {
   /** Ascending. */
   readonly leases: readonly LeaseId[];
 }
+export interface RegisterResult {
+  readonly kind: "register";
+  readonly clientId: number;
+}
 export interface MembersResult {
   readonly kind: "members";
   /** The member added, for `memberAdd`. */
@@ -135,6 +139,7 @@ export type Result =
   | LeaseKeepAliveResult
   | LeaseTimeToLiveResult
   | LeaseListResult
+  | RegisterResult
   | MembersResult
   | MoveLeaderResult
   | StatusResult

@@ -33,6 +33,7 @@ export class Applier {
   #current: Entry | undefined;
   #currentChange: ConfChange | undefined;
   #scheduled = false;
+  #inTurn = false;
   #stopped = false;
   #boundaryCallbacks: (() => void)[] = [];
 
@@ -56,10 +57,17 @@ export class Applier {
     if (!this.#scheduled) this.#run();
   }
 
-  /** Calls back between two entries: now, if none is half-way. */
+  /**
+   * Calls back between two entries: now, if none is half-way. No entry begins before the turn ends, so who awaits this goes
+   * on at the boundary too.
+   */
   atBoundary(callback: () => void): void {
-    if (this.#current === undefined) callback();
-    else this.#boundaryCallbacks.push(callback);
+    if (this.#current === undefined && !this.#inTurn) {
+      this.#holdThisTurn();
+      callback();
+    } else {
+      this.#boundaryCallbacks.push(callback);
+    }
   }
 
   /** A snapshot took the place of everything: what was half-way or waiting goes with the state it belonged to. */
@@ -82,11 +90,26 @@ export class Applier {
   #run(): void {
     this.#scheduled = false;
     if (this.#stopped) return;
+    this.#inTurn = true;
     try {
       this.#turn();
     } catch (error) {
       this.#host.onFailure(error);
+    } finally {
+      this.#inTurn = false;
     }
+    // Asked for behind the last entry of the turn.
+    if (this.#current === undefined && this.#boundaryCallbacks.length > 0) {
+      this.#holdThisTurn();
+      this.#atBoundaryNow();
+    }
+  }
+
+  /** Nothing is applied in the rest of this turn of the loop. */
+  #holdThisTurn(): void {
+    if (this.#scheduled) return;
+    this.#scheduled = true;
+    this.#clock.defer(() => this.#run());
   }
 
   #turn(): void {
@@ -109,7 +132,11 @@ export class Applier {
       if (this.#stopped) return;
       last = entry.index;
       steps -= 4;
-      if (this.#boundaryCallbacks.length > 0) this.#atBoundaryNow();
+      if (this.#boundaryCallbacks.length > 0) {
+        this.#holdThisTurn();
+        this.#atBoundaryNow();
+        break;
+      }
     }
     if (this.#head > 1024 && this.#head * 2 > this.#queue.length) {
       this.#queue = this.#queue.slice(this.#head);
@@ -120,10 +147,7 @@ export class Applier {
       this.#queue = [];
       this.#head = 0;
     }
-    if (more && !this.#scheduled) {
-      this.#scheduled = true;
-      this.#clock.defer(() => this.#run());
-    }
+    if (more) this.#holdThisTurn();
     if (last !== undefined) this.#host.onTurn(last);
   }
 

@@ -215,6 +215,8 @@ export class Driver {
     const own = outbox.some(({ onlyIn }) => onlyIn !== undefined) ? raft.status() : undefined;
     const normal: { ref: number; data: Uint8Array }[] = [];
     for (const proposal of outbox) {
+      // Its time was up meanwhile: whoever waited was told that it certainly did not happen.
+      if (!this.#o.proposals.waits(proposal.ref)) continue;
       if (proposal.onlyIn !== undefined && (own?.role !== "leader" || own.term !== proposal.onlyIn)) {
         this.#o.proposals.outOfTerm(proposal);
         continue;

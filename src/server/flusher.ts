@@ -134,8 +134,8 @@ export class Flusher {
     // From here to the call nothing may wait: the buffer is taken as of this entry.
     const at: { index: LogIndex; term: Term } = applier.machine.applied;
     if (!this.#isDue) return;
+    applier.machine.save();
     const startedAt = clock.now();
-    applier.machine.seal();
     await this.#state.flush({ index: at.index, term: at.term });
     if (this.#stopped) return;
     this.#o.observe((clock.now() - startedAt) / 1000);

@@ -40,6 +40,13 @@ export interface Figures {
   readonly deletes: number;
   readonly txns: number;
   readonly ranges: number;
+  /** The request ledger: clients registered since the start, writes that were repeated and answered from memory. */
+  readonly registrations: number;
+  readonly ledgerHits: number;
+  readonly ledgerClients: number;
+  /** Operations that their clients have not acknowledged yet, and the bytes of their results. */
+  readonly ledgerOperations: number;
+  readonly ledgerResultBytes: number;
   readonly slowDisk: number;
   readonly watchStreams: number;
   readonly watchers: number;

@@ -54,6 +54,8 @@ export interface ServerOptions {
   readonly requestTimeoutMs?: number | undefined;
   /** How long a lease goes without a keep-alive before what it has left is committed. */
   readonly leaseCheckpointIntervalMs?: number | undefined;
+  /** How long a client's registration, which makes its writes apply once, outlives its last write. */
+  readonly clientIdleMs?: number | undefined;
   /** How often an idle watch that asked for it hears how far it is: etcd's `watch-progress-notify-interval`. */
   readonly watchProgressIntervalMs?: number | undefined;
   /** By time or by count of revisions: etcd's `auto-compaction-mode`. */
@@ -84,6 +86,7 @@ export const DEFAULTS = {
   maxPendingProposals: 50_000,
   maxPendingBytes: 134_217_728,
   leaseCheckpointIntervalMs: 300_000,
+  clientIdleMs: 600_000,
   watchProgressIntervalMs: 600_000,
   autoCompactionMode: "periodic",
   autoCompactionIntervalMs: 300_000,

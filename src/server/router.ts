@@ -3,11 +3,11 @@ import { StoreError } from "../base/errors.ts";
 import { type ClusterId, type MemberId, type Revision, revision, type Term } from "../base/ids.ts";
 import { checkCompact, checkDeleteRange, checkHashKv, checkPut, checkRange, checkTxn } from "../kv/check.ts";
 import { isReadOnlyTxn, isSerializableTxn } from "../kv/txn.ts";
-import type { AlarmCommand, Command, Envelope, LeaseCommand } from "../machine/command.ts";
+import type { AlarmCommand, ClientRegisterCommand, Command, Envelope, LeaseCommand } from "../machine/command.ts";
 import { encodeEnvelope } from "../machine/envelope-codec.ts";
 import type { Applied, Machine } from "../machine/machine.ts";
 import type { Clock } from "../platform/clock.ts";
-import type { CallOptions } from "../protocol/channel.ts";
+import type { CallOptions, OperationId } from "../protocol/channel.ts";
 import type { ResponseHeader } from "../protocol/key-value.ts";
 import type {
   AlarmRequest,
@@ -87,28 +87,28 @@ export class Router {
       case "put":
         this.#o.quota.admit(request);
         checkPut(request);
-        return this.#write(request, deadline, options.signal);
+        return this.#write(request, deadline, options);
       case "deleteRange":
         checkDeleteRange(request);
-        return this.#write(request, deadline, options.signal);
+        return this.#write(request, deadline, options);
       case "txn":
         this.#o.quota.admit(request);
         checkTxn(request, this.#o.maxTxnOps);
-        if (!isReadOnlyTxn(request)) return this.#write(request, deadline, options.signal);
+        if (!isReadOnlyTxn(request)) return this.#write(request, deadline, options);
         if (!isSerializableTxn(request)) await this.#linearizable(deadline);
         return this.#answer(await this.#inSlices(this.#machine.startTxnRead(request), deadline, options.signal));
       case "compact": {
         checkCompact(request);
-        const response = await this.#write(request, deadline, options.signal);
+        const response = await this.#write(request, deadline, options);
         const dropped = this.#o.compacted();
         if (request.physical) await dropped;
         return response;
       }
       case "leaseGrant":
         this.#o.quota.admit(request);
-        return this.#write(this.#o.leases.grantCommand(request), deadline, options.signal);
+        return this.#write(this.#o.leases.grantCommand(request), deadline, options);
       case "leaseRevoke":
-        return this.#write({ kind: "leaseRevoke", id: checkedId(request.id) }, deadline, options.signal);
+        return this.#write({ kind: "leaseRevoke", id: checkedId(request.id) }, deadline, options);
       case "leaseKeepAlive": {
         // etcd reads it before the renewal.
         const { revision } = this.#machine;
@@ -118,6 +118,8 @@ export class Router {
         return this.#answer(await this.#o.leases.handle(request, deadline));
       case "leaseList":
         return this.#answer({ kind: "leaseList", leases: this.#o.leases.list() });
+      case "register":
+        return this.#write({ kind: "clientRegister" }, deadline, { signal: options.signal });
       case "hashKv":
         checkHashKv(request);
         return this.#answer(await this.#hashKv(request.revision ?? 0, deadline, options.signal));
@@ -152,8 +154,10 @@ export class Router {
       readonly change?: ((data: Uint8Array) => ConfChange) | undefined;
       /** Only in this member's own log, as the leader of this term. */
       readonly onlyIn?: Term | undefined;
+      readonly operation?: OperationId | undefined;
     } = {},
   ): Promise<Applied> {
+    const { operation } = more;
     const { proposals, driver, applier, memberId, incarnation } = this.#o;
     // etcd's order: the backlog before the size.
     if (applier.backlog > APPLY_BACKLOG_MAX) throw new StoreError("TOO_MANY_REQUESTS");
@@ -162,9 +166,9 @@ export class Router {
       proposer: memberId,
       incarnation,
       ref,
-      clientId: 0,
-      sequence: 0,
-      lowestUnacknowledged: 0,
+      clientId: operation === undefined ? 0 : operation.clientId,
+      sequence: operation === undefined ? 0 : operation.sequence,
+      lowestUnacknowledged: operation === undefined ? 0 : operation.lowestUnacknowledged,
       command,
     };
     const data = encodeEnvelope(envelope);
@@ -181,11 +185,19 @@ export class Router {
   }
 
   async #write(
-    command: PutRequest | DeleteRangeRequest | TxnRequest | CompactRequest | LeaseCommand | AlarmCommand,
+    command:
+      | PutRequest
+      | DeleteRangeRequest
+      | TxnRequest
+      | CompactRequest
+      | LeaseCommand
+      | AlarmCommand
+      | ClientRegisterCommand,
     deadline: number,
-    signal: AbortSignal | undefined,
+    { signal, operation }: Pick<CallOptions, "signal" | "operation">,
   ): Promise<Response> {
-    const proposing = this.propose(command, deadline);
+    if (operation !== undefined) checkOperation(operation);
+    const proposing = this.propose(command, deadline, { operation });
     const applied = await (signal === undefined ? proposing : abortable(proposing, signal));
     if (!applied.outcome.ok) throw applied.outcome.error;
     return this.#answer(applied.outcome.result, undefined, applied.term);
@@ -215,7 +227,7 @@ export class Router {
         }
         // Nothing here could find a member corrupt, nor would anything refuse to work while one is.
         if (action === "activate" && alarm === "corrupt") throw invalid("a corrupt alarm cannot be raised");
-        return this.#write({ kind: "alarm", action, member, alarm }, deadline, signal);
+        return this.#write({ kind: "alarm", action, member, alarm }, deadline, { signal });
       default:
         action satisfies never;
         throw invalid("unknown action");
@@ -269,6 +281,19 @@ export class Router {
     };
     return { header, result };
   }
+}
+
+/** Callers without types, and whoever speaks the protocol, may give anything. */
+function checkOperation({ clientId, sequence, lowestUnacknowledged: lowest }: OperationId): void {
+  const isRight =
+    Number.isSafeInteger(clientId) &&
+    Number.isSafeInteger(sequence) &&
+    Number.isSafeInteger(lowest) &&
+    clientId > 0 &&
+    lowest > 0 &&
+    lowest <= sequence;
+  if (isRight) return;
+  throw new StoreError("INVALID_REQUEST", { message: "quorate: the request is malformed: the operation's id" });
 }
 
 function servedByLearner(request: Request): boolean {

@@ -44,6 +44,7 @@ import { Flusher } from "./flusher.ts";
 import { healthAnswer } from "./health.ts";
 import { decodeHello, encodeHello } from "./hello.ts";
 import { LeaseKeeper } from "./lease-keeper.ts";
+import { LedgerKeeper } from "./ledger-keeper.ts";
 import { MemberAdmin } from "./member-admin.ts";
 import { type Figures, type MetricsSink, noMetrics } from "./metrics.ts";
 import { DEFAULTS, type ServerOptions, type ServerWorld } from "./options.ts";
@@ -138,6 +139,7 @@ export class Server {
   readonly #leases: LeaseKeeper;
   readonly #quota: QuotaKeeper;
   readonly #compactor: AutoCompactor | undefined;
+  readonly #ledger: LedgerKeeper;
   readonly #router: Router;
   readonly #watches: Watches;
   readonly #sender: SnapshotSender | undefined;
@@ -184,6 +186,9 @@ export class Server {
     }
     quotaOf(all.quotaBytes);
     parseRetention(all.autoCompactionMode, all.autoCompactionRetention);
+    if (!(all.clientIdleMs > 0)) {
+      throw new StoreError("BAD_CONFIG", { message: "quorate: clientIdleMs must be above 0" });
+    }
     const { bootstrap } = all;
     if (bootstrap.kind === "static" && bootstrap.members.length > 1 && all.listenPeerUrl === undefined) {
       throw new StoreError("BAD_CONFIG", {
@@ -521,6 +526,13 @@ export class Server {
         propose: (command, deadline, onlyIn) => this.#router.propose(command, deadline, { onlyIn }),
       });
     }
+    this.#ledger = new LedgerKeeper({
+      clock,
+      idleMs: all.clientIdleMs,
+      soft: () => this.#driver.soft,
+      machine: () => this.#applier.machine,
+      propose: (command, deadline, onlyIn) => this.#router.propose(command, deadline, { onlyIn }),
+    });
     this.#watches = new Watches({
       source: machine,
       clock,
@@ -687,6 +699,7 @@ export class Server {
     this.#leases.start();
     this.#quota.start();
     this.#compactor?.start();
+    this.#ledger.start();
     this.#watches.start();
     this.#membersChanged();
     if (this.#conf.voters.length === 1 && this.#conf.voters[0] === this.id) {
@@ -776,6 +789,7 @@ export class Server {
     this.#leases.stop();
     this.#quota.stop();
     this.#compactor?.stop();
+    this.#ledger.stop();
     this.#calls.endAll();
     this.#flusher.stop();
     this.#applier.stop();
@@ -984,7 +998,8 @@ export class Server {
   figures(): Figures {
     const { role, leader } = this.#driver.soft;
     const machine = this.#applier.machine;
-    const { keys, puts, deletes, txns, ranges, leases, leasesGranted, leasesRevoked, leasesExpired } = machine.metrics;
+    const { keys, puts, deletes, txns, ranges, leases, ledger, leasesGranted, leasesRevoked, leasesExpired } =
+      machine.metrics;
     const known = machine.members().filter(({ id }) => id !== this.id);
     return {
       hasLeader: leader !== undefined,
@@ -1012,6 +1027,11 @@ export class Server {
       deletes,
       txns,
       ranges,
+      registrations: ledger.registrations,
+      ledgerHits: ledger.hits,
+      ledgerClients: ledger.clients,
+      ledgerOperations: ledger.operations,
+      ledgerResultBytes: ledger.resultBytes,
       slowDisk: this.#driver.slowWrites,
       watchStreams: this.#watches.streams,
       watchers: this.#watches.watchers,

@@ -5,6 +5,7 @@ import { silent } from "../platform/log.ts";
 import type { ServerOptions } from "../server/options.ts";
 import { Server } from "../server/server.ts";
 import { connectChannel } from "../transport/client-channel.ts";
+import type { Connection } from "../transport/network.ts";
 import { HashAgreement } from "./checkers/hash-agreement.ts";
 import type { FaultControls, LinkTrouble } from "./nemesis.ts";
 import type { SimulatedWorld } from "./world.ts";
@@ -188,8 +189,13 @@ function describeCause(error: unknown): string {
   return cause instanceof Error ? `(${cause.stack ?? cause.message})` : "";
 }
 
-/** The shipped client on a host of its own. */
-export function simulatedClient(world: SimulatedWorld, name: string, endpoints: readonly string[]): Promise<Client> {
+/** The shipped client on a host of its own; its connections as `through` makes them. */
+export function simulatedClient(
+  world: SimulatedWorld,
+  name: string,
+  endpoints: readonly string[],
+  through: (connection: Connection) => Connection = (connection) => connection,
+): Promise<Client> {
   const { clock, random, network } = world.host(name).boot();
   return Client.open({
     clock,
@@ -197,7 +203,7 @@ export function simulatedClient(world: SimulatedWorld, name: string, endpoints: 
     endpoints,
     dial: async (endpoint, timeoutMs) => {
       const connection = await network.dial(endpoint, { maxFrameBytes: 64 << 20, timeoutMs });
-      return connectChannel(connection, { clock, log: silent, timeoutMs });
+      return connectChannel(through(connection), { clock, log: silent, timeoutMs });
     },
   });
 }

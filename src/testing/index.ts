@@ -1,4 +1,5 @@
 /** `quorate/testing`: the simulated world, its faults and the checkers, for quorate's own tests and for its users'. */
+export { checkExactlyOnce, type OnceEffect, type OnceOperation } from "./checkers/exactly-once.ts";
 export { checkHashAgreement, HashAgreement, type HashSample } from "./checkers/hash-agreement.ts";
 export { LeaseCensus, type LeaseCensusFigures, type LeaseCensusOptions } from "./checkers/lease-census.ts";
 export { checkLeases, type LeaseCheckOptions, type LeaseLife, type LeaseSight } from "./checkers/leases.ts";
@@ -15,6 +16,7 @@ export {
   type WatchSegment,
 } from "./checkers/watches.ts";
 export { type ClusterOptions, SimulatedCluster, simulatedClient } from "./cluster.ts";
+export { type CutMoment, cutting } from "./cutting.ts";
 export {
   describeOperation,
   History,
@@ -42,5 +44,6 @@ export { Gate, HostClock, VirtualClock } from "./virtual-clock.ts";
 export { type Call, KvWorkload, type KvWorkloadOptions, type WorkloadCounts } from "./workloads/kv.ts";
 export { LeaseWorkload, type LeaseWorkloadOptions } from "./workloads/leases.ts";
 export { ManyLeases, type ManyLeasesOptions } from "./workloads/many-leases.ts";
+export { ONCE_PREFIX, OnceWorkload, type OnceWorkloadOptions, onceEffect } from "./workloads/once.ts";
 export { WatchWorkload, type WatchWorkloadOptions } from "./workloads/watches.ts";
 export { Host, type ProcessWorld, randomOf, SimulatedWorld, type WorldOptions } from "./world.ts";

@@ -6,10 +6,12 @@ import { decodeUtf8, encodeUtf8 } from "../base/bytes.ts";
 import { formatId } from "../base/ids.ts";
 import { type RandomSource, randomInt } from "../base/prng.ts";
 import type { Client } from "../client/client.ts";
+import type { Timer } from "../platform/clock.ts";
 import type { KeyValue } from "../protocol/key-value.ts";
 import type { Request } from "../protocol/requests.ts";
 import type { Response } from "../protocol/responses.ts";
 import type { ServerOptions } from "../server/options.ts";
+import { checkExactlyOnce, type OnceEffect } from "./checkers/exactly-once.ts";
 import { checkLeases } from "./checkers/leases.ts";
 import { checkLinearizability } from "./checkers/linearizability.ts";
 import { checkLostWrites } from "./checkers/lost-writes.ts";
@@ -17,10 +19,12 @@ import { checkSerializable } from "./checkers/serializable.ts";
 import { OK, type Verdict, violation } from "./checkers/verdict.ts";
 import { checkWatches, type WatchedEvent } from "./checkers/watches.ts";
 import { SimulatedCluster, simulatedClient } from "./cluster.ts";
+import { cutting } from "./cutting.ts";
 import { History } from "./history.ts";
 import { type FaultKind, Nemesis } from "./nemesis.ts";
 import { KvWorkload, type WorkloadCounts } from "./workloads/kv.ts";
 import { LeaseWorkload } from "./workloads/leases.ts";
+import { ONCE_RANGE, OnceWorkload, onceEffect } from "./workloads/once.ts";
 import { WatchWorkload } from "./workloads/watches.ts";
 import { SimulatedWorld } from "./world.ts";
 
@@ -33,9 +37,9 @@ export interface SimOptions {
   readonly clients?: number;
   /**
    * What the clients do. "kv" by default. Leases move revisions by themselves, so the two do not mix. "watches": as "kv",
-   * and others watch.
+   * and others watch. "once": writes that bear names, over connections that are cut.
    */
-  readonly workload?: "kv" | "leases" | "watches";
+  readonly workload?: "kv" | "leases" | "watches" | "once";
   readonly faults?: readonly FaultKind[];
   readonly server?: Partial<ServerOptions>;
   readonly keepTrace?: boolean;
@@ -67,6 +71,9 @@ const LEASES_MS = 6_000 + 1_000 + 2_000;
 
 const WATCHERS = 6;
 
+/** Of each frame of a client's: so often its connection is cut with it. */
+const CUT_CHANCE = 0.02;
+
 export async function simulate(options: SimOptions): Promise<SimReport> {
   const world = new SimulatedWorld({ seed: options.seed, keepTrace: options.keepTrace === true });
   const shape = world.random("shape");
@@ -86,14 +93,20 @@ export async function simulate(options: SimOptions): Promise<SimReport> {
       flushIntervalMs: randomInt(shape, 50, 2_000),
       requestTimeoutMs: 5_000,
       ...(compacts ? compactionFrom(housekeeping) : {}),
+      // So short that registrations expire under writes.
+      ...(options.workload === "once" ? { clientIdleMs: randomInt(shape, 500, 8_000) } : {}),
       ...options.server,
     },
     note: (note, member, detail) => history.note(world.clock.now(), note, member, detail),
   });
   const urls = cluster.names.map((name) => SimulatedCluster.clientUrl(name));
+  const cuts = world.random("cuts");
+  let cutsEnd = options.workload !== "once" || options.faults?.length === 0;
   const clients = await Promise.all(
     Array.from({ length: options.clients ?? randomInt(shape, 2, 6) }, (_, i) =>
-      simulatedClient(world, `client${i}`, urls),
+      simulatedClient(world, `client${i}`, urls, (connection) =>
+        options.workload === "once" ? cutting(connection, () => !cutsEnd && cuts() < CUT_CHANCE) : connection,
+      ),
     ),
   );
   const kv = new KvWorkload({
@@ -110,7 +123,15 @@ export async function simulate(options: SimOptions): Promise<SimReport> {
     clients,
     note: (note, detail) => history.note(world.clock.now(), note, "", detail),
   });
-  const workload = options.workload === "leases" ? leases : kv;
+  const once = new OnceWorkload({
+    clock: world.clock,
+    random: world.random("once"),
+    clients,
+    hands: 2,
+    thinkMs: 150,
+    note: (note, detail) => history.note(world.clock.now(), note, "", detail),
+  });
+  const workload = options.workload === "leases" ? leases : options.workload === "once" ? once : kv;
   const watchers = await Promise.all(
     Array.from({ length: options.workload === "watches" ? WATCHERS : 0 }, (_, i) =>
       simulatedClient(world, `watcher${i}`, urls),
@@ -134,7 +155,10 @@ export async function simulate(options: SimOptions): Promise<SimReport> {
     workload.start();
     watches.start();
     if (options.faults === undefined || options.faults.length > 0) nemesis.start();
+    const stopPauses = options.workload === "once" && !cutsEnd ? pauseClients(world, clients.length) : undefined;
     await world.runFor((options.seconds ?? 30) * 1_000);
+    stopPauses?.();
+    cutsEnd = true;
     history.note(world.clock.now(), "faults end");
     let healed = false;
     void nemesis.stop().then(() => {
@@ -160,6 +184,7 @@ export async function simulate(options: SimOptions): Promise<SimReport> {
     }
     verdicts["serves after the faults"] = await finalChecks(world, clients[0]!, kv, history, verdicts);
     if (watchers.length > 0) Object.assign(verdicts, await watchVerdicts(world, cluster, watches));
+    if (workload === once) Object.assign(verdicts, await onceVerdicts(world, cluster, once));
     if (workload === leases) verdicts["no lease is left behind"] = await leftovers(world, cluster);
   }
   sampler.cancel();
@@ -167,7 +192,7 @@ export async function simulate(options: SimOptions): Promise<SimReport> {
   if (workload === leases) {
     const faultless = options.faults?.length === 0;
     verdicts["no lease ends early"] = checkLeases(leases.lives, faultless ? { mostLateMs: 1_250 } : {});
-  } else if (started) {
+  } else if (started && workload === kv) {
     verdicts.linearizability = checkLinearizability(history.operations());
     verdicts["serializable reads"] = checkSerializable(history.records);
   }
@@ -235,6 +260,41 @@ async function watchVerdicts(
         : violation(`not told of revision ${last} within ${LIVENESS_MS} ms: ${behind.join(", ")}`),
     ...checkWatches(watches.records(), happened),
   };
+}
+
+/** Processes of clients are stopped for a while, as by SIGSTOP: what they had begun is settled without them. */
+function pauseClients(world: SimulatedWorld, clients: number): () => void {
+  const random = world.random("client pauses");
+  let timer: Timer;
+  const next = (): void => {
+    timer = world.clock.after(random() * 6_000, () => {
+      const host = world.host(`client${randomInt(random, 0, clients - 1)}`);
+      host.pause();
+      world.clock.after(random() < 0.5 ? random() * 1_000 : random() * 8_000, () => host.resume());
+      next();
+    });
+  };
+  next();
+  return () => timer.cancel();
+}
+
+/** Reads the whole history, revision by revision, and holds what the writers were told against it. */
+async function onceVerdicts(
+  world: SimulatedWorld,
+  cluster: SimulatedCluster,
+  once: OnceWorkload,
+): Promise<Readonly<Record<string, Verdict>>> {
+  const server = cluster.server(cluster.names[0]!);
+  if (server === undefined) return { "exactly once": violation("the member to ask is down") };
+  const effects: OnceEffect[] = [];
+  const last = server.figures().revision;
+  for (let revision = 2; revision <= last; revision++) {
+    const range = { kind: "range", ...ONCE_RANGE, serializable: true, minModRevision: revision } as const;
+    const { result } = await world.settle(server.handle({ ...range, revision }, { timeoutMs: 5_000 }));
+    if (result.kind !== "range") return { "exactly once": violation("another answer than asked for") };
+    effects.push(...result.kvs.map(onceEffect));
+  }
+  return { "exactly once": checkExactlyOnce(once.operations, effects) };
 }
 
 /** Nobody holds a lease any more: in so long each must end by itself, on every member, and its key with it. */

@@ -10,6 +10,7 @@ import type { Logger } from "../platform/log.ts";
 import {
   type CallOptions,
   type Channel,
+  type OperationId,
   WATCH_WINDOW_BYTES,
   type WatchOptions,
   type WatchReceiver,
@@ -35,6 +36,7 @@ import {
   FROM_CLIENT,
   FROM_SERVER,
   FrameWriter,
+  OPERATION_BYTES,
   plainBytes,
   WINDOW_BYTES_MAX,
 } from "./client-wire.ts";
@@ -84,6 +86,7 @@ interface Pending {
   readonly changesNothing: boolean;
   readonly size: number;
   readonly signal: AbortSignal | undefined;
+  readonly operation: OperationId | undefined;
   onAbort: (() => void) | undefined;
   /** The request's bytes until they are handed over. */
   body: Uint8Array | undefined;
@@ -167,7 +170,7 @@ class SocketChannel implements ClientChannel {
     this.#hello = hello;
     this.clusterId = hello.clusterId;
     this.memberId = hello.memberId;
-    const frameRoom = hello.maxMessageBytes - MESSAGE_OVERHEAD - CALL_HEADER;
+    const frameRoom = hello.maxMessageBytes - MESSAGE_OVERHEAD - CALL_HEADER - OPERATION_BYTES;
     this.#maxSendBytes = Math.min(options.maxSendBytes ?? 2 << 20, frameRoom);
     this.#maxCalls = Math.min(options.maxCalls ?? 1 << 16, hello.maxCalls);
     this.#maxCallBytes = Math.min(options.maxCallBytes ?? 64 << 20, hello.maxCallBytes);
@@ -200,6 +203,7 @@ class SocketChannel implements ClientChannel {
         changesNothing: changesNothing(request),
         size: body.length,
         signal,
+        operation: options.operation,
         onAbort: undefined,
         body,
         resolve,
@@ -301,9 +305,9 @@ class SocketChannel implements ClientChannel {
     for (const pending of queue) {
       // Whoever gave up before the bytes left was told "rejected": they must not leave any more.
       if (pending.body === undefined) continue;
-      const length = MESSAGE_OVERHEAD + CALL_HEADER + pending.body.length;
+      const length = MESSAGE_OVERHEAD + CALL_HEADER + OPERATION_BYTES + pending.body.length;
       if (writer.length > 0 && writer.length + length > this.#frameBytes) writer = this.#send(writer);
-      writer.call(pending.call, pending.timeoutMs, pending.signal !== undefined, pending.body);
+      writer.call(pending.call, pending.timeoutMs, pending.signal !== undefined, pending.operation, pending.body);
       pending.body = undefined;
     }
     if (writer.length > 0) this.#send(writer);

@@ -28,8 +28,11 @@ import {
   FROM_CLIENT,
   FROM_SERVER,
   FrameWriter,
+  HAS_OPERATION,
+  OPERATION_BYTES,
   plainBytes,
   REQUIRE_LEADER,
+  readOperation,
   WINDOW_BYTES_MAX,
 } from "./client-wire.ts";
 import { decodeFrame } from "./frame.ts";
@@ -284,7 +287,8 @@ class Session {
     const call = u32(message, 1);
     if (this.#calls.has(call) || this.#flows.has(call)) throw new RangeError("a call number twice at a time");
     const flags = message[9]!;
-    if ((flags & ~CANCELLABLE) !== 0) throw new RangeError("unknown flag of a call");
+    if ((flags & ~(CANCELLABLE | HAS_OPERATION)) !== 0) throw new RangeError("unknown flag of a call");
+    const operation = (flags & HAS_OPERATION) === 0 ? undefined : readOperation(message);
     const { maxCalls, maxCallBytes, refuseBacklogBytes } = this.#limits;
     if (
       this.#calls.size >= maxCalls ||
@@ -296,7 +300,7 @@ class Session {
     }
     let request: Request;
     try {
-      request = decodeRequest(message, CALL_HEADER);
+      request = decodeRequest(message, operation === undefined ? CALL_HEADER : CALL_HEADER + OPERATION_BYTES);
     } catch (error) {
       this.#answer(FROM_SERVER.error, call, encodeError(this.#named(error)));
       return;
@@ -306,7 +310,7 @@ class Session {
     this.#calls.set(call, { size, cancel });
     this.#callBytes += size;
     const timeoutMs = u32(message, 5);
-    this.#o.handle(request, cancel === undefined ? { timeoutMs } : { timeoutMs, signal: cancel.signal }).then(
+    this.#o.handle(request, { timeoutMs, signal: cancel?.signal, operation }).then(
       (response) => this.#settle(call, size, response),
       (error) => this.#fail(call, size, error),
     );

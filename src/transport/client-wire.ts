@@ -5,7 +5,7 @@
  *    client                                      server
  *    hello   1 | version                    ->
  *                                           <-   hello   1 | version, ids, limits
- *    call    2 | call 4 | ms 4 | flags 1 | request
+ *    call    2 | call 4 | ms 4 | flags 1 | [operation 24] | request
  *                                           <-   answer  2 | call 4 | response
  *                                           <-   error   3 | call 4 | error
  *    cancel  3 | call 4                     ->
@@ -19,9 +19,11 @@
  * A watch stream is numbered as calls are, ended by the client with "cancel" and by the server with "error". The window
  * is how many bytes of news (without the five before the message) may be on their way; "credit" gives back what was read.
  *
- * Call numbers are the client's, unique among its calls under way. A call whose flag says so may be cancelled.
+ * Call numbers are the client's, unique among its calls under way. A call whose flag says so may be cancelled; one whose
+ * other flag says so is a write to be applied once: client id, sequence, lowest unacknowledged sequence, 8 bytes each.
  */
-import { viewOf } from "../base/bytes.ts";
+import { readCounter, viewOf, writeCounter } from "../base/bytes.ts";
+import type { OperationId } from "../protocol/channel.ts";
 import type { Request, RequestOp } from "../protocol/requests.ts";
 import { MESSAGE_OVERHEAD } from "./frame.ts";
 
@@ -32,6 +34,8 @@ export const FROM_SERVER = { hello: 1, answer: 2, error: 3, pong: 4, news: 5 } a
 export const CALL_HEADER = 10;
 export const ANSWER_HEADER = 5;
 export const CANCELLABLE = 1;
+export const HAS_OPERATION = 2;
+export const OPERATION_BYTES = 24;
 /** A flag of a watch stream, and the most that may be on its way. */
 export const REQUIRE_LEADER = 1;
 export const WINDOW_BYTES_MAX: number = 64 << 20;
@@ -57,12 +61,25 @@ export class FrameWriter {
     return this.#at;
   }
 
-  call(call: number, timeoutMs: number, cancellable: boolean, request: Uint8Array): void {
-    const at = this.#message(FROM_CLIENT.call, CALL_HEADER + request.length);
-    this.#view.setUint32(at, call);
-    this.#view.setUint32(at + 4, Math.min(MS_MAX, Math.max(0, Math.ceil(timeoutMs))));
-    this.#bytes[at + 8] = cancellable ? CANCELLABLE : 0;
-    this.#bytes.set(request, at + 9);
+  call(
+    call: number,
+    timeoutMs: number,
+    cancellable: boolean,
+    operation: OperationId | undefined,
+    request: Uint8Array,
+  ): void {
+    const operationBytes = operation === undefined ? 0 : OPERATION_BYTES;
+    const at = this.#message(FROM_CLIENT.call, CALL_HEADER + operationBytes + request.length);
+    const view = this.#view;
+    view.setUint32(at, call);
+    view.setUint32(at + 4, Math.min(MS_MAX, Math.max(0, Math.ceil(timeoutMs))));
+    this.#bytes[at + 8] = (cancellable ? CANCELLABLE : 0) | (operation === undefined ? 0 : HAS_OPERATION);
+    if (operation !== undefined) {
+      writeCounter(view, at + 9, operation.clientId);
+      writeCounter(view, at + 17, operation.sequence);
+      writeCounter(view, at + 25, operation.lowestUnacknowledged);
+    }
+    this.#bytes.set(request, at + 9 + operationBytes);
   }
 
   /** An answer, an error, news or an ask: all have the number of a call or stream, and a body. */
@@ -119,6 +136,16 @@ export class FrameWriter {
   }
 }
 
+/** Of a call whose flag says that it has one. Throws `RangeError` if the message is too short or a number too large. */
+export function readOperation(message: Uint8Array): OperationId {
+  const view = viewOf(message);
+  return {
+    clientId: readCounter(view, CALL_HEADER),
+    sequence: readCounter(view, CALL_HEADER + 8),
+    lowestUnacknowledged: readCounter(view, CALL_HEADER + 16),
+  };
+}
+
 /** A frame as plain bytes, so that what is cut out of it is plain too, whatever the socket handed over. */
 export function plainBytes(frame: Uint8Array): Uint8Array {
   return frame.constructor === Uint8Array ? frame : new Uint8Array(frame.buffer, frame.byteOffset, frame.byteLength);
@@ -126,7 +153,7 @@ export function plainBytes(frame: Uint8Array): Uint8Array {
 
 /**
  * Asking changes nothing, so an attempt whose answer is lost did not happen in any way that matters. Nor does a keep-alive
- * that is sent twice.
+ * that is sent twice, nor a registration that nobody uses: it expires.
  */
 export function changesNothing(request: Request): boolean {
   switch (request.kind) {
@@ -138,6 +165,7 @@ export function changesNothing(request: Request): boolean {
     case "leaseTimeToLive":
     case "leaseList":
     case "snapshot":
+    case "register":
       return true;
     case "alarm":
       return request.action === "get";

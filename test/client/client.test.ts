@@ -595,7 +595,7 @@ describe("inProcess", () => {
     const script = await Script.open(1);
     const channel = await script.member(1).connect();
     const random = { next: () => 0, bytes: (length: number) => new Uint8Array(length) };
-    const client = Client.inProcess({ clock: script.world.clock, random, channel });
+    const client = Client.inProcess({ clock: script.world.clock, random, channel, exactlyOnce: false });
     return { script, member: script.member(1), client, channel };
   }
 

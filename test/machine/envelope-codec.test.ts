@@ -71,6 +71,15 @@ const command: fc.Arbitrary<Command> = fc.oneof(
       alarm: fc.constantFrom("nospace" as const, "corrupt" as const),
     }),
   },
+  { weight: 1, arbitrary: fc.constant({ kind: "clientRegister" as const }) },
+  {
+    weight: 1,
+    arbitrary: fc.record({
+      kind: fc.constant("clientExpire" as const),
+      term: counter.map(term),
+      clients: fc.array(fc.record({ id: counter, lastSequence: counter }), { maxLength: 3 }),
+    }),
+  },
   { weight: 1, arbitrary: fc.record({ kind: fc.constant("memberRemove" as const), id: member }) },
   { weight: 1, arbitrary: fc.record({ kind: fc.constant("memberUpdate" as const), id: member, peerUrls: urls }) },
   { weight: 1, arbitrary: fc.record({ kind: fc.constant("memberPromote" as const), id: member }) },
@@ -157,6 +166,12 @@ describe("golden bytes", () => {
       "leaseCheckpoint",
       { kind: "leaseCheckpoint", term: term(9), checkpoints: [{ id: leaseId(5), remainingTtl: 7 }] },
       `010d00${head}00000000000000090000000100000000000000050000000000000007`,
+    ],
+    ["clientRegister", { kind: "clientRegister" }, `010e00${head}`],
+    [
+      "clientExpire",
+      { kind: "clientExpire", term: term(9), clients: [{ id: 17, lastSequence: 5 }] },
+      `010f00${head}00000000000000090000000100000000000000110000000000000005`,
     ],
     [
       "alarm",

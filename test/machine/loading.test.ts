@@ -18,7 +18,7 @@ test("a state is loaded in slices, keys and leases alike, and is the same as in 
   for (let i = 0; i < 3_001; i++) member.apply(put(i));
   const applied = { index: logIndex(member.machine.applied.index), term: term(1) };
   const loader = new MachineLoader({ store: member.state, applied });
-  member.machine.seal();
+  member.machine.save();
   const names = [...member.state.records.keys()].sort();
   for (const name of names) loader.record(bytes(name), member.state.records.get(name)!);
 

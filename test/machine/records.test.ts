@@ -5,7 +5,10 @@ import { StoreError } from "../../src/base/errors.ts";
 import { leaseId, memberId, NO_LEASE, revision } from "../../src/base/ids.ts";
 import {
   alarmKey,
+  type ClientRecord,
+  clientKey,
   decodeAlarm,
+  decodeClient,
   decodeCompacted,
   decodeHead,
   decodeLease,
@@ -13,12 +16,14 @@ import {
   decodeMeta,
   decodeRevision,
   encodeAlarm,
+  encodeClient,
   encodeCompacted,
   encodeLease,
   encodeMember,
   encodeMeta,
   encodePut,
   encodeTombstone,
+  FORM,
   leaseKey,
   type MemberRecord,
   memberKey,
@@ -40,6 +45,17 @@ const kv: KeyValue = {
   lease: NO_LEASE,
 };
 const lease = { grantedTtl: 60, remainingTtl: 60 };
+const client: ClientRecord = {
+  id: 17,
+  lastIndex: 32,
+  lastSequence: 9,
+  lowest: 4,
+  operations: [
+    { sequence: 4, index: 31, form: FORM.put, revision: 7, bytes: undefined },
+    { sequence: 9, index: 32, form: FORM.result, revision: 8, bytes: hex("aabb") },
+    { sequence: 5, index: 30, form: FORM.dropped, revision: 6, bytes: undefined },
+  ],
+};
 const member = { id: memberId(0xb2n), name: "n2", peerUrls: ["p", "ö"], clientUrls: ["c"], isLearner: true };
 
 describe("golden bytes", () => {
@@ -62,6 +78,35 @@ describe("golden bytes", () => {
     expect(toHex(alarmKey({ member: member.id, alarm: "nospace" }))).toBe("04" + "00000000000000b2" + "01");
     expect(toHex(alarmKey({ member: member.id, alarm: "corrupt" }))).toBe("04" + "00000000000000b2" + "02");
     expect(toHex(encodeAlarm())).toBe("01");
+  });
+  test("clients of the request ledger", () => {
+    expect(toHex(clientKey(17))).toBe("05" + "0000000000000011");
+    expect(toHex(encodeClient(client))).toBe(
+      "01" +
+        "0000000000000020" +
+        "0000000000000009" +
+        "0000000000000004" +
+        "00000003" +
+        "0000000000000004" +
+        "000000000000001f" +
+        "01" +
+        "0000000000000007" +
+        "00000000" +
+        "0000000000000009" +
+        "0000000000000020" +
+        "02" +
+        "0000000000000008" +
+        "00000002" +
+        "aabb" +
+        "0000000000000005" +
+        "000000000000001e" +
+        "04" +
+        "0000000000000006" +
+        "00000000",
+    );
+    expect(toHex(encodeClient({ ...client, operations: [] }))).toBe(
+      "01" + "0000000000000020" + "0000000000000009" + "0000000000000004" + "00000000",
+    );
   });
   test("machine", () => {
     expect(toHex(encodeMeta({ revision: 2 ** 40, compactRevision: -1, hashA: 0xfedcba98, hashB: 1 }))).toBe(
@@ -129,6 +174,55 @@ describe("round trip", () => {
     const expired = encodeTombstone(bytes("gone"), true);
     expect(decodeRevision(9, expired)).toEqual({ ...decodeRevision(9, record), expired: true });
     expect(decodeHead(revisionKey(9, 2), expired)).toEqual(head);
+  });
+
+  test(`of clients; and what is cut off, longer or of no known form is refused (seed ${seed})`, () => {
+    const operation = fc.oneof(
+      fc.record({
+        sequence: counter,
+        index: counter,
+        form: fc.constantFrom(FORM.put, FORM.dropped),
+        revision: counter,
+        bytes: fc.constant(undefined),
+      }),
+      fc.record({
+        sequence: counter,
+        index: counter,
+        form: fc.constantFrom(FORM.result, FORM.refused),
+        revision: counter,
+        bytes: value,
+      }),
+    );
+    const any = fc.record({
+      id: counter,
+      lastIndex: counter,
+      lastSequence: counter,
+      lowest: counter,
+      operations: fc.array(operation, { maxLength: 4 }),
+    });
+    fc.assert(
+      fc.property(any, fc.nat(), (one, at) => {
+        const record = encodeClient(one);
+        expect(decodeClient(clientKey(one.id), record)).toEqual(one);
+        const refuses = (bytes: Uint8Array, code: string): void => {
+          let caught: unknown;
+          try {
+            decodeClient(clientKey(one.id), bytes);
+          } catch (error) {
+            caught = error;
+          }
+          expect(caught).toMatchObject({ code });
+        };
+        refuses(record.subarray(0, at % record.length), "STATE_CORRUPT");
+        refuses(new Uint8Array([...record, 0]), "STATE_CORRUPT");
+        refuses(new Uint8Array([2, ...record.subarray(1)]), "FORMAT_TOO_NEW");
+        if (one.operations.length === 0) return;
+        const other = record.slice();
+        other[29 + 16] = 9;
+        refuses(other, "STATE_CORRUPT");
+      }),
+      { seed },
+    );
   });
 
   test(`of leases (seed ${seed})`, () => {

@@ -73,6 +73,7 @@ describe("Node.open", () => {
   test("close answers the calls that are under way", async () => {
     const node = await open({ dir: await scratch() });
     const client = node.client();
+    await client.put("first", "registers the client");
     const puts = Array.from({ length: 200 }, (_, i) => client.put(`k${i}`, "v"));
     // Handed over: the client's calls begin with the next turn.
     await new Promise((resolve) => setImmediate(resolve));

@@ -135,6 +135,7 @@ export const anyRequest: fc.Arbitrary<Request> = plain(
       { kind: fc.constant("alarm" as const), action: fc.constantFrom("get", "activate", "deactivate"), member, alarm },
       { requiredKeys: ["kind", "action"] },
     ),
+    fc.constant({ kind: "register" as const }),
   ),
 );
 
@@ -226,6 +227,7 @@ const result: fc.Arbitrary<Result> = fc.oneof(
     grantedTtl: int,
     keys: fc.array(bytes, { maxLength: 3 }),
   }),
+  fc.record({ kind: fc.constant("register" as const), clientId: fc.maxSafeNat() }),
   fc.record({ kind: fc.constant("leaseList" as const), leases: fc.array(lease, { maxLength: 3 }) }),
   fc.record({
     ...{ kind: fc.constant("snapshot" as const), revision: at, session: count, bytes },

@@ -99,6 +99,7 @@ const REQUESTS: Readonly<Record<string, Request>> = {
   "snapshot no longer wanted": { kind: "snapshot", session: 7, close: true },
   alarm: { kind: "alarm", action: "get" },
   "alarm raised": { kind: "alarm", action: "activate", member: memberId(5n), alarm: "nospace" },
+  register: { kind: "register" },
 };
 
 const kv: KeyValue = { key, createRevision: revision(2), modRevision: revision(6), version: 4, value, lease: NO_LEASE };
@@ -158,6 +159,7 @@ const RESULTS: Readonly<Record<string, Result>> = {
     version: "1.2.3",
   },
   alarm: { kind: "alarm", alarms: [{ member: memberId(5n), alarm: "corrupt" }] },
+  register: { kind: "register", clientId: 17 },
 };
 
 const ERRORS: Readonly<Record<string, StoreError>> = {

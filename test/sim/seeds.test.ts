@@ -130,6 +130,25 @@ describe("a quota that is hit again and again under faults, with little history 
   });
 });
 
+describe("writes are applied exactly once under faults", () => {
+  const drawn = commitSeed();
+  test.each([41, 42, 43, 44, drawn])("seed %i", async (seed) => {
+    const report = await holds({ seed, seconds: 15, workload: "once" });
+    expect(report.verdicts).toHaveProperty(["exactly once"]);
+  });
+
+  test("every kind of fault at once, and registrations expire all the time", async () => {
+    await holds({
+      seed: 45,
+      nodes: 3,
+      seconds: 30,
+      workload: "once",
+      faults: FAULT_KINDS,
+      server: { clientIdleMs: 400, trailingEntries: 1 },
+    });
+  });
+});
+
 test("the same seed gives the same trace, byte for byte, and another seed another one", async () => {
   const options = { nodes: 3, seconds: 10, keepTrace: true };
   const one = await simulate({ ...options, seed: 5 });

@@ -8,6 +8,7 @@ import type { Command, Envelope } from "../../src/machine/command.ts";
 import { encodeEnvelope } from "../../src/machine/envelope-codec.ts";
 import { type Applied, type Machine, MachineLoader, type SlicedRead } from "../../src/machine/machine.ts";
 import { HEADROOM, type StateStore } from "../../src/machine/state-store.ts";
+import type { OperationId } from "../../src/protocol/channel.ts";
 import type { KeyValue } from "../../src/protocol/key-value.ts";
 import type { Request } from "../../src/protocol/requests.ts";
 import type { Result } from "../../src/protocol/responses.ts";
@@ -78,6 +79,9 @@ export function finishRead<R>(read: SlicedRead<R>, slice: Slice = 1_000): R {
   }
 }
 
+/** A request without exactly-once. */
+export const PLAIN: OperationId = { clientId: 0, sequence: 0, lowestUnacknowledged: 0 };
+
 /** One member's machine. */
 export class Member {
   state: MemoryState;
@@ -89,9 +93,15 @@ export class Member {
   }
 
   /** Applies the next entry from its bytes. `between` runs after each unfinished slice; `wanted` = somebody waits. */
-  apply(command: Command, slice: Slice = 1_000, between: () => void = () => {}, wanted: boolean = true): Applied {
+  apply(
+    command: Command,
+    slice: Slice = 1_000,
+    between: () => void = () => {},
+    wanted: boolean = true,
+    operation: OperationId = PLAIN,
+  ): Applied {
     const index = logIndex(this.machine.applied.index + 1);
-    const data = encodeEnvelope(envelopeOf(command, index));
+    const data = encodeEnvelope({ ...envelopeOf(command, index), ...operation });
     this.machine.begin({ index, term: term(1), data, wanted: () => wanted });
     for (;;) {
       const applied = this.machine.step(stepsOf(slice));
@@ -140,13 +150,13 @@ export class Member {
 
   /** What a flush makes durable now. */
   flushed(): MemoryState {
-    this.machine.seal();
+    this.machine.save();
     return this.state.copy();
   }
 
   /** Restarts from what is recorded now. */
   reload(): void {
-    this.machine.seal();
+    this.machine.save();
     this.machine = openMachine(this.state, this.machine.applied.index);
   }
 }

@@ -1,6 +1,6 @@
 import { getEventListeners } from "node:events";
 import { describe, expect, onTestFinished, test } from "vitest";
-import { encodeUtf8 } from "../../src/base/bytes.ts";
+import { encodeUtf8, toHex } from "../../src/base/bytes.ts";
 import { StoreError } from "../../src/base/errors.ts";
 import { NO_LEASE, revision } from "../../src/base/ids.ts";
 import { silent } from "../../src/platform/log.ts";
@@ -113,6 +113,24 @@ describe("call", () => {
     expect(rig.held[0]).toMatchObject({ request: put("a", "1"), call: { timeoutMs: 500 } });
     rig.held[0]!.resolve(PUT_ANSWER);
     expect(await rig.world.settle(call)).toStrictEqual(PUT_ANSWER);
+  });
+
+  test("carries a write's number, and none where there is none", async () => {
+    const rig = await Rig.open();
+    const channel = await rig.channel();
+    const operation = { clientId: 2 ** 40 + 3, sequence: 2 ** 33 + 1, lowestUnacknowledged: 2 ** 33 };
+    const { signal } = new AbortController();
+    void channel.call(put("a", "1"), { timeoutMs: 500, operation });
+    void channel.call(put("b", "2"), { timeoutMs: 500, operation, signal });
+    void channel.call(put("c", "3"), { timeoutMs: 500 });
+    await rig.until(() => rig.held.length === 3);
+    expect(rig.held.map(({ request }) => request)).toEqual([put("a", "1"), put("b", "2"), put("c", "3")]);
+    expect(rig.held.map(({ call }) => call.operation)).toEqual([operation, operation, undefined]);
+    expect(toHex(rig.sentByClients.at(-1)!.slice(4, 38))).toBe(
+      "02" + "00000002" + "000001f4" + "02" + "0000010000000003" + "0000000200000001" + "0000000200000000",
+    );
+    for (const { resolve } of rig.held) resolve(PUT_ANSWER);
+    await rig.quiet();
   });
 
   test("answers find their calls in whatever order they come", async () => {
