@@ -41,6 +41,7 @@ function memoryState(): StateStore {
   return {
     read: (key) => records.get(name(key)),
     write: (key, value) => void records.set(name(key), value),
+    writeRecord: (of, record) => void records.set(of, record),
     delete: (key) => void records.delete(name(key)),
   };
 }

@@ -1,6 +1,7 @@
 /**
  * `npm run bench:watch`: how long after a put its watcher knows, with many watchers on one member. Three members in
- * processes of their own, all watchers and the writers in this one. The put's own latency is of the same run.
+ * processes of their own, all watchers and the writers in this one. The put's own latency is of the same run. Then what
+ * many leases that are kept alive cost (lease-cost.ts).
  */
 import { spawn } from "node:child_process";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
@@ -11,6 +12,7 @@ import { parseArgs } from "node:util";
 import type { ClusterReady } from "../src/cli/launcher.ts";
 import type { Watch } from "../src/client/watch.ts";
 import { connect } from "../src/node/connect.ts";
+import { type LeaseCost, leaseCost } from "./lease-cost.ts";
 
 const { values } = parseArgs({
   options: {
@@ -18,6 +20,11 @@ const { values } = parseArgs({
     seconds: { type: "string", default: "10" },
     /** Puts a second, spread over the watched keys. */
     rate: { type: "string", default: "500" },
+    /** Kept alive, beside puts at a rate of their own; 0 leaves that part out. */
+    leases: { type: "string", default: "10000" },
+    "lease-ttl": { type: "string", default: "60" },
+    "lease-rate": { type: "string", default: "2000" },
+    "lease-seconds": { type: "string", default: "20" },
     json: { type: "string" },
   },
 });
@@ -82,7 +89,19 @@ try {
   for (let waited = 0; told < sent && waited < 10_000; waited += 10) await delay(10);
   await Promise.all(watches.map((watch) => watch.close()));
   await Promise.all(readers);
-  await Promise.all([writer, ...clients].map((client) => client.close()));
+  await Promise.all(clients.map((client) => client.close()));
+  let leaseCosts: LeaseCost | undefined;
+  if (Number(values.leases) > 0) {
+    leaseCosts = await leaseCost({
+      clients: [writer],
+      pids: ready.members.map(({ pid }) => pid),
+      leases: Number(values.leases),
+      ttlSeconds: Number(values["lease-ttl"]),
+      rate: Number(values["lease-rate"]),
+      seconds: Number(values["lease-seconds"]),
+    });
+  }
+  await writer.close();
 
   const figures = {
     watchers,
@@ -93,6 +112,7 @@ try {
     propagationP50Ms: quantile(propagations, 0.5),
     propagationP99Ms: quantile(propagations, 0.99),
     ratio: Number((quantile(propagations, 0.99) / quantile(puts, 0.5)).toFixed(2)),
+    ...(leaseCosts === undefined ? {} : { leaseCosts }),
   };
   process.stdout.write(`${JSON.stringify(figures)}\n`);
   if (values.json !== undefined) writeFileSync(values.json, `${JSON.stringify(figures, null, 2)}\n`);

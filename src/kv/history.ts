@@ -10,39 +10,37 @@ export interface Change extends KeyValue {
   readonly expired?: true;
 }
 
-/**
- * The changes of one revision in the order of execution: a change's place here is its sub revision. Bytes are shared
- * with whoever made the change: read only.
- */
+/** The changes of one revision in the order of execution: a change's place here is its sub revision. */
 export type Changes = readonly Change[];
 
+/** A record as its store keeps it: one change, in that store's own bytes. */
+type Kept = Uint8Array;
+
 /** What takes the place of an evicted revision until the array is cut. */
-const EVICTED: Changes = [];
+const EVICTED: readonly Kept[] = [];
 
-/** What one change weighs beside its bytes: its objects, and the views and buffers that hold the bytes (measured). */
-const OVERHEAD = 500;
-
-export function weightOf({ key, value }: KeyValue): number {
-  return key.length + value.length + OVERHEAD;
-}
+/** What one record weighs beside its bytes: the objects that hold them (measured). */
+const OVERHEAD = 250;
 
 export class History {
   readonly #budget: number;
-  /** By revision, from `#first` on; before `#head` all are evicted. */
-  #revisions: Changes[] = [];
+  readonly #told: (revision: number, record: Kept) => Change;
+  /** By revision, from `#first` on; before `#head` all are evicted. Most revisions are one change. */
+  #revisions: (Kept | readonly Kept[])[] = [];
   #head = 0;
   #bytes = 0;
   /** Events of all revisions from this one on are here. */
   #first: number;
   #next: number;
-  #staged: Change[] | undefined = [];
+  #staged: Kept[] | undefined = [];
   #stagedBytes = 0;
 
-  /** `next` is the first revision that will be told. */
-  constructor(budgetBytes: number, next: number) {
+  /** `next` is the first revision that will be told; `told` makes a change of its record. */
+  constructor(budgetBytes: number, next: number, told: (revision: number, record: Uint8Array) => Change) {
     this.#budget = budgetBytes;
     this.#first = next;
     this.#next = next;
+    this.#told = told;
   }
 
   /** First revision whose events are all here. Above the store's revision if none are. */
@@ -55,29 +53,33 @@ export class History {
   }
 
   /** The next change of the revision being made. One revision larger than the budget is not kept at all. */
-  stage(kv: Change): void {
+  stage(record: Uint8Array): void {
     if (this.#staged === undefined) return;
-    this.#stagedBytes += weightOf(kv);
+    this.#stagedBytes += weight(record);
     if (this.#stagedBytes > this.#budget) this.#staged = undefined;
-    else this.#staged.push(kv);
+    else this.#staged.push(record);
   }
 
   /** The staged changes became `revision`: all of it, or, if it was too large, a gap that only the state can fill. */
   publish(revision: number): void {
-    const changes = this.#staged;
+    const staged = this.#staged;
     const bytes = this.#stagedBytes;
-    this.#staged = [];
     this.#stagedBytes = 0;
     this.#next = revision + 1;
-    if (changes === undefined) {
+    if (staged === undefined) {
+      this.#staged = [];
       this.#revisions = [];
       this.#head = 0;
       this.#bytes = 0;
       this.#first = this.#next;
       return;
     }
-    // A copy of exact size: an array that was pushed to has room for sixteen more, and most revisions are one change.
-    this.#revisions.push(changes.length === 1 ? [changes[0]!] : changes.slice());
+    if (staged.length === 1) {
+      this.#revisions.push(staged.pop()!);
+    } else {
+      this.#revisions.push(staged);
+      this.#staged = [];
+    }
     this.#bytes += bytes;
     while (this.#bytes > this.#budget) this.#evict();
     if (this.#head > 1024 && this.#head * 2 > this.#revisions.length) {
@@ -86,17 +88,25 @@ export class History {
     }
   }
 
-  /** The changes of one revision; `undefined` if it is not here (any more, or yet). */
+  /** The changes of one revision, made anew; `undefined` if it is not here (any more, or yet). */
   changesAt(revision: number): Changes | undefined {
     if (revision < this.#first || revision >= this.#next) return undefined;
-    return this.#revisions[this.#head + (revision - this.#first)];
+    const kept = this.#revisions[this.#head + (revision - this.#first)]!;
+    if (kept instanceof Uint8Array) return [this.#told(revision, kept)];
+    return kept.map((record) => this.#told(revision, record));
   }
 
   #evict(): void {
-    for (const kv of this.#revisions[this.#head]!) this.#bytes -= weightOf(kv);
+    const kept = this.#revisions[this.#head]!;
+    if (kept instanceof Uint8Array) this.#bytes -= weight(kept);
+    else for (const record of kept) this.#bytes -= weight(record);
     // So that the evicted bytes can be collected before the array is cut.
     this.#revisions[this.#head] = EVICTED;
     this.#head += 1;
     this.#first += 1;
   }
+}
+
+function weight(record: Kept): number {
+  return record.length + OVERHEAD;
 }

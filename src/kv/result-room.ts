@@ -4,7 +4,9 @@
  */
 
 import type { KeyValue } from "../protocol/key-value.ts";
-import { weightOf } from "./history.ts";
+
+/** What one key-value weighs beside its bytes: its objects, and the views and buffers that hold the bytes (measured). */
+const OVERHEAD = 500;
 
 export class ResultRoom {
   #left: number;
@@ -27,7 +29,7 @@ export class ResultRoom {
 
   /** Makes room for one more; false = there is none, for this and all that follow. Only while `wanted`. */
   take(kv: KeyValue): boolean {
-    this.#left -= weightOf(kv);
+    this.#left -= kv.key.length + kv.value.length + OVERHEAD;
     if (this.#left > 0) return true;
     this.#exceeded = true;
     return false;

@@ -23,8 +23,10 @@ import type { SortedMap } from "./sorted-map.ts";
 export interface RecordStore {
   /** A tombstone comes back with version 0. Throws `STATE_CORRUPT` if there is none: the index said there is. */
   read(main: number, sub: number): Change;
-  put(kv: KeyValue, sub: number): void;
-  tombstone(key: Uint8Array, main: number, sub: number, expired: boolean): void;
+  /** What was written, in a form that only `told` understands. */
+  put(kv: KeyValue, sub: number): Uint8Array;
+  tombstone(key: Uint8Array, main: number, sub: number, expired: boolean): Uint8Array;
+  told(main: number, record: Uint8Array): Change;
   drop(main: number, sub: number): void;
 }
 
@@ -67,7 +69,7 @@ export class Store {
     this.#revision = revision(state.revision);
     this.#compactRevision = state.compactRevision;
     this.#liveKeys = state.liveKeys;
-    this.history = new History(historyBytes, state.revision + 1);
+    this.history = new History(historyBytes, state.revision + 1, (main, record) => records.told(main, record));
   }
 
   get revision(): Revision {
@@ -143,14 +145,13 @@ export class Store {
       value: request.ignoreValue ? (previous?.value ?? EMPTY) : request.value,
       lease: request.ignoreLease ? (previous?.lease ?? NO_LEASE) : ((request.lease ?? NO_LEASE) as LeaseId),
     };
-    this.#records.put(kv, sub);
+    this.history.stage(this.#records.put(kv, sub));
     if (index === undefined) {
       this.#keys.insert(name, new KeyIndex(main, sub, main, 1));
     } else {
       index.append(main, sub, kv.createRevision, kv.version);
     }
     if (!live) this.#liveDelta += 1;
-    this.history.stage(kv);
     return asked && previous !== undefined && room.take(previous) ? previous : undefined;
   }
 
@@ -176,12 +177,11 @@ export class Store {
       }
       const key = fromByteString(name);
       const sub = this.#changes++;
-      this.#records.tombstone(key, main, sub, expired);
+      this.history.stage(this.#records.tombstone(key, main, sub, expired));
       index.append(main, sub, 0, 0);
       this.#liveDelta -= 1;
       deleted += 1;
       budget.left -= 1;
-      this.history.stage(tombstoneOf(key, main, expired));
     };
     yield* this.walk(span, budget, visit);
     return deleted;

@@ -96,7 +96,7 @@ export interface MachineMetrics extends Readonly<OperationCounts> {
 }
 
 /** Writes the first members' records of a fresh state, which the log will never tell. */
-export function seedMembers(store: StateStore, members: readonly Member[]): void {
+export function seedMembers(store: Pick<StateStore, "write">, members: readonly Member[]): void {
   for (const member of members) store.write(memberKey(member.id), encodeMember({ kind: "member", member }));
 }
 
@@ -313,6 +313,12 @@ export class Machine {
     return this.#finish(entry, error === undefined ? { ok: true, result: result! } : { ok: false, error });
   }
 
+  /** Between entries, before each flush: writes what every entry changes. */
+  seal(): void {
+    const { revision, compactRevision } = this.#store;
+    this.#backend.write(META_KEY, encodeMeta({ revision, compactRevision, hashA: this.#hashA, hashB: this.#hashB }));
+  }
+
   #work(budget: number): ApplyResult | undefined {
     if (this.#slices === undefined) {
       const envelope = this.#envelope;
@@ -337,15 +343,6 @@ export class Machine {
     hash.word(outcome.ok || outcome.error.outcome === "applied" ? 0 : 1);
     this.#hashA = hash.a;
     this.#hashB = hash.b;
-    this.#backend.write(
-      META_KEY,
-      encodeMeta({
-        revision: this.#store.revision,
-        compactRevision: this.#store.compactRevision,
-        hashA: hash.a,
-        hashB: hash.b,
-      }),
-    );
     this.#applied = { index, term };
     this.#current = undefined;
     this.#envelope = undefined;

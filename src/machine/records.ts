@@ -2,7 +2,16 @@
  * What the state backend stores of the machine, and its bytes (docs/file-format.md). Every value begins with a version;
  * integers are big endian. The backend adds a checksum of its own, so what is malformed here was written malformed.
  */
-import { decodeUtf8, encodeUtf8, readCounter, toByteString, viewOf, writeCounter } from "../base/bytes.ts";
+import {
+  decodeUtf8,
+  encodeUtf8,
+  fromByteString,
+  put32,
+  readCounter,
+  toByteString,
+  viewOf,
+  writeCounter,
+} from "../base/bytes.ts";
 import { StoreError } from "../base/errors.ts";
 import { type LeaseId, type MemberId, memberId, NO_LEASE, revision } from "../base/ids.ts";
 import type { Change } from "../kv/history.ts";
@@ -10,7 +19,7 @@ import { type RecordStore, tombstoneOf } from "../kv/store.ts";
 import type { LeaseRecord, LeaseRecords, Lessor } from "../lease/lessor.ts";
 import type { KeyValue, Member } from "../protocol/key-value.ts";
 import type { StateHash } from "./state-hash.ts";
-import { KEY_SPACE, type StateStore } from "./state-store.ts";
+import { HEADROOM, KEY_SPACE, type StateStore } from "./state-store.ts";
 
 /** High half of a revision record's first byte: the format. Low half: the flags below. */
 const REVISION_FORMAT = 0x10;
@@ -54,22 +63,38 @@ export interface RecordHead {
  *    value  format and flags 1 | key length 4 | key | [create 8 | version 8 | [lease 8] | value]
  */
 export function revisionKey(main: number, sub: number): Uint8Array {
-  const key = new Uint8Array(13);
-  key[0] = KEY_SPACE.revision;
-  put32(key, 1, Math.floor(main / 0x1_0000_0000));
-  put32(key, 5, main);
-  put32(key, 9, sub);
-  return key;
+  return fromByteString(revisionName(main, sub));
 }
 
-export function encodePut(kv: KeyValue): Uint8Array {
+/** The key as a byte string. */
+function revisionName(main: number, sub: number): string {
+  const high = Math.floor(main / 0x1_0000_0000);
+  return String.fromCharCode(
+    KEY_SPACE.revision,
+    (high >>> 24) & 0xff,
+    (high >>> 16) & 0xff,
+    (high >>> 8) & 0xff,
+    high & 0xff,
+    (main >>> 24) & 0xff,
+    (main >>> 16) & 0xff,
+    (main >>> 8) & 0xff,
+    main & 0xff,
+    (sub >>> 24) & 0xff,
+    (sub >>> 16) & 0xff,
+    (sub >>> 8) & 0xff,
+    sub & 0xff,
+  );
+}
+
+/** The record begins at `at`. */
+export function encodePut(kv: KeyValue, at: number = 0): Uint8Array {
   const hasLease = kv.lease !== NO_LEASE;
   const keyLength = kv.key.length;
-  const bytes = new Uint8Array(21 + keyLength + (hasLease ? 8 : 0) + kv.value.length);
-  bytes[0] = REVISION_FORMAT | (hasLease ? HAS_LEASE : 0);
-  put32(bytes, 1, keyLength);
-  bytes.set(kv.key, 5);
-  let at = 5 + keyLength;
+  const bytes = new Uint8Array(at + 21 + keyLength + (hasLease ? 8 : 0) + kv.value.length);
+  bytes[at] = REVISION_FORMAT | (hasLease ? HAS_LEASE : 0);
+  put32(bytes, at + 1, keyLength);
+  bytes.set(kv.key, at + 5);
+  at += 5 + keyLength;
   put32(bytes, at, Math.floor(kv.createRevision / 0x1_0000_0000));
   put32(bytes, at + 4, kv.createRevision);
   put32(bytes, at + 8, Math.floor(kv.version / 0x1_0000_0000));
@@ -83,11 +108,12 @@ export function encodePut(kv: KeyValue): Uint8Array {
   return bytes;
 }
 
-export function encodeTombstone(key: Uint8Array, expired: boolean = false): Uint8Array {
-  const bytes = new Uint8Array(5 + key.length);
-  bytes[0] = REVISION_FORMAT | TOMBSTONE | (expired ? EXPIRED : 0);
-  put32(bytes, 1, key.length);
-  bytes.set(key, 5);
+/** The record begins at `at`. */
+export function encodeTombstone(key: Uint8Array, expired: boolean = false, at: number = 0): Uint8Array {
+  const bytes = new Uint8Array(at + 5 + key.length);
+  bytes[at] = REVISION_FORMAT | TOMBSTONE | (expired ? EXPIRED : 0);
+  put32(bytes, at + 1, key.length);
+  bytes.set(key, at + 5);
   return bytes;
 }
 
@@ -172,19 +198,24 @@ export class StateRecords implements RecordStore {
     return bytes === undefined ? undefined : decodeRevision(main, bytes);
   }
 
-  put(kv: KeyValue, sub: number): void {
-    const bytes = encodePut(kv);
-    this.#hashed(kv.modRevision, sub, bytes);
-    this.#store.write(revisionKey(kv.modRevision, sub), bytes);
+  put(kv: KeyValue, sub: number): Uint8Array {
+    const record = encodePut(kv, HEADROOM);
+    this.#write(kv.modRevision, sub, record);
     if (kv.lease !== NO_LEASE) this.#lessor.attach(toByteString(kv.key), kv.lease);
     else this.#detach(kv.key);
+    return record;
   }
 
-  tombstone(key: Uint8Array, main: number, sub: number, expired: boolean): void {
-    const bytes = encodeTombstone(key, expired);
-    this.#hashed(main, sub, bytes);
-    this.#store.write(revisionKey(main, sub), bytes);
+  tombstone(key: Uint8Array, main: number, sub: number, expired: boolean): Uint8Array {
+    const record = encodeTombstone(key, expired, HEADROOM);
+    this.#write(main, sub, record);
     this.#detach(key);
+    return record;
+  }
+
+  /** A copy: the record is the store's, and what is told of it may end in the hands of an embedding program. */
+  told(main: number, record: Uint8Array): Change {
+    return decodeRevision(main, record.slice(HEADROOM));
   }
 
   drop(main: number, sub: number): void {
@@ -196,10 +227,11 @@ export class StateRecords implements RecordStore {
     if (this.#lessor.attached > 0) this.#lessor.detach(toByteString(key));
   }
 
-  #hashed(main: number, sub: number, bytes: Uint8Array): void {
+  #write(main: number, sub: number, record: Uint8Array): void {
     this.#hash.number(main);
     this.#hash.word(sub);
-    this.#hash.bytes(bytes);
+    this.#hash.bytes(record, HEADROOM);
+    this.#store.writeRecord(revisionName(main, sub), record);
   }
 }
 
@@ -366,13 +398,6 @@ export function decodeMember(key: Uint8Array, bytes: Uint8Array): MemberRecord {
 }
 
 // ---
-
-function put32(bytes: Uint8Array, at: number, value: number): void {
-  bytes[at] = value >>> 24;
-  bytes[at + 1] = value >>> 16;
-  bytes[at + 2] = value >>> 8;
-  bytes[at + 3] = value;
-}
 
 function counter(view: DataView, at: number): number {
   try {

@@ -45,11 +45,12 @@ export class StateHash {
     this.word(value >>> 0);
   }
 
-  /** The length goes in first, so that no two sequences of byte strings look alike. */
-  bytes(bytes: Uint8Array): void {
-    this.word(bytes.length);
-    const whole = bytes.length & ~3;
-    let i = 0;
+  /** Those from `from` on. Their number goes in first, so that no two sequences of byte strings look alike. */
+  bytes(bytes: Uint8Array, from: number = 0): void {
+    const length = bytes.length - from;
+    this.word(length);
+    const whole = from + (length & ~3);
+    let i = from;
     for (; i < whole; i += 4) {
       this.word(bytes[i]! | (bytes[i + 1]! << 8) | (bytes[i + 2]! << 16) | (bytes[i + 3]! << 24));
     }

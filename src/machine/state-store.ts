@@ -8,7 +8,14 @@ export interface StateStore {
   /** Visible to `read` at once, durable with the next flush. The store keeps both arrays. */
   write(key: Uint8Array, value: Uint8Array): void;
   delete(key: Uint8Array): void;
+  /**
+   * As `write`, for what is written most: nothing is copied. `name` is the key as a byte string; the record begins with
+   * `HEADROOM` bytes that are the store's, for its checksum. Nobody changes it any more.
+   */
+  writeRecord(name: string, record: Uint8Array): void;
 }
+
+export const HEADROOM = 4;
 
 /** First byte of each record's key (design section 5). Format: append only. */
 export const KEY_SPACE = {

@@ -2,7 +2,7 @@
  * When the state is flushed and how far the log may be released behind it. Never on the request path: a flush writes
  * behind, and what the log loses is always in a durable state first (design section 5, raft-notes K1-K3).
  */
-import { type LogIndex, logIndex, type Term } from "../base/ids.ts";
+import { type LogIndex, logIndex, type MemberId, type Term } from "../base/ids.ts";
 import type { Clock, Timer } from "../platform/clock.ts";
 import type { Raft } from "../raft/raft.ts";
 import type { StateBackend } from "../storage/state-backend.ts";
@@ -28,6 +28,20 @@ export interface FlusherOptions {
   readonly onFailure: (error: unknown) => void;
 }
 
+/** For as long a member that was lost is expected to come back: a restart, not a repair. */
+const AWAY_MS = 60_000;
+/** For as long after its return: whoever leads then has told it the log from where it was. */
+const BACK_MS = 10_000;
+/** What is kept for members that are away, in trailing windows: 64 MiB by default. */
+const AWAY_WINDOWS = 4;
+
+/** A member that was lost, and the log that this one had then. */
+interface Absence {
+  readonly base: LogIndex;
+  /** When it no longer counts. */
+  until: number;
+}
+
 export class Flusher {
   readonly #o: FlusherOptions;
   #state: StateBackend;
@@ -38,6 +52,7 @@ export class Flusher {
   /** Log bytes up to an index, sampled as entries are applied: how much a release leaves standing. */
   #samples: { readonly index: number; readonly total: number }[] = [];
   #total = 0;
+  readonly #absences = new Map<MemberId, Absence>();
 
   constructor(state: StateBackend, options: FlusherOptions) {
     this.#state = state;
@@ -56,9 +71,27 @@ export class Flusher {
   entryApplied(index: LogIndex, bytes: number): void {
     this.#total += bytes;
     const last = this.#samples.at(-1);
-    // A sample each 64 KiB: exact enough for windows of megabytes.
-    if (last === undefined || this.#total - last.total >= 65_536) this.#samples.push({ index, total: this.#total });
+    // Exact to a sixteenth of the window.
+    const step = this.#o.trailingBytes / 16;
+    if (last === undefined || this.#total - last.total >= step) this.#samples.push({ index, total: this.#total });
     if (this.#state.bufferedBytes >= this.#o.bytes) this.#consider();
+  }
+
+  /**
+   * A voter that restarts is back within seconds and then needs the log of those seconds. Every member keeps it, not the
+   * leader alone: the leader may be the next to fall, and until the returned one has caught up from a whole snapshot
+   * there would be no majority.
+   */
+  peerDown(peer: MemberId): void {
+    const until = this.#o.clock.now() + AWAY_MS;
+    const absence = this.#absences.get(peer);
+    if (absence === undefined) this.#absences.set(peer, { base: this.#o.raft.status().base.index, until });
+    else absence.until = until;
+  }
+
+  peerUp(peer: MemberId): void {
+    const absence = this.#absences.get(peer);
+    if (absence !== undefined) absence.until = this.#o.clock.now() + BACK_MS;
   }
 
   /** Resolves when what is applied now is durable. */
@@ -97,6 +130,7 @@ export class Flusher {
     const at: { index: LogIndex; term: Term } = applier.machine.applied;
     if (at.index <= this.#state.appliedIndex) return;
     const startedAt = clock.now();
+    applier.machine.seal();
     await this.#state.flush({ index: at.index, term: at.term });
     if (this.#stopped) return;
     this.#o.observe((clock.now() - startedAt) / 1000);
@@ -127,6 +161,10 @@ export class Flusher {
     if (session !== undefined) keepFor(session, sessionBytes);
     for (const peer of status.progress) {
       if (peer.recentActive && peer.id !== status.id && peer.match > 0) keepFor(peer.match, followerBytes);
+    }
+    for (const [peer, { base, until }] of this.#absences) {
+      if (until <= this.#o.clock.now()) this.#absences.delete(peer);
+      else keepFor(base, AWAY_WINDOWS * trailingBytes);
     }
     if (upTo <= status.base.index) return;
     const index = logIndex(upTo);

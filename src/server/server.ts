@@ -315,10 +315,14 @@ export class Server {
           else this.#driver.onMessage(from, message);
         },
         onBurst: () => this.#driver.poke(),
-        onUp: (peer) => log.info({ peer: formatId(peer) }, "peer connected"),
+        onUp: (peer) => {
+          log.info({ peer: formatId(peer) }, "peer connected");
+          this.#flusher.peerUp(peer);
+        },
         onDown: (peer, reason) => {
           log.info({ peer: formatId(peer), reason }, "peer disconnected");
           this.#calls.peerDown(peer);
+          this.#flusher.peerDown(peer);
           if (this.#phase !== "running") return;
           this.#driver.peerDown(peer);
         },

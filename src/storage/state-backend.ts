@@ -6,16 +6,16 @@
  * space of revisions, whose keys are never written twice.
  */
 import { assert } from "../base/assert.ts";
-import { equalBytes, readCounter, toByteString, viewOf, writeCounter } from "../base/bytes.ts";
+import { equalBytes, fromByteString, readCounter, toByteString, viewOf, writeCounter } from "../base/bytes.ts";
 import { StoreError } from "../base/errors.ts";
 import { type LogIndex, logIndex, type Term, term } from "../base/ids.ts";
 import type { Checksum } from "../platform/checksum.ts";
 import type { Database, DatabaseOp, DatabaseSnapshot, Disk } from "../platform/disk.ts";
 import { asDamage, stateCorrupt, tooNew } from "./damage.ts";
 import { streamOf } from "./snapshot-format.ts";
-import { openRecord, sealRecord } from "./state-record.ts";
+import { openRecord, RECORD_CRC_BYTES, roomyRecord, sealInPlace, sealRecord } from "./state-record.ts";
 import { REVISION_SPACE, Tally } from "./tally.ts";
-import { ValueCache } from "./value-cache.ts";
+import { ABSENT, ValueCache } from "./value-cache.ts";
 
 /** The backend's own record: applied index and term, counts and sums. Sorts behind all others. */
 export const META_KEY: Uint8Array = Uint8Array.of(0x7f);
@@ -33,11 +33,8 @@ const WRITE_OVERHEAD_BYTES = 64;
 /** Key and payload, without the checksum. */
 export type StateRecord = readonly [key: Uint8Array, payload: Uint8Array];
 
-interface Write {
-  readonly key: Uint8Array;
-  /** `undefined` deletes. */
-  readonly value: Uint8Array | undefined;
-}
+/** Records by the byte strings of their keys, each with room for its checksum; `ABSENT` deletes. */
+type Writes = Map<string, Uint8Array>;
 
 export interface StateMeta {
   readonly index: LogIndex;
@@ -81,9 +78,9 @@ export class StateBackend {
   readonly #checksum: Checksum;
   readonly #cache = new ValueCache(CACHE_BYTES);
   #meta: StateMeta;
-  #buffer = new Map<string, Write>();
+  #buffer: Writes = new Map();
   #bufferedBytes = 0;
-  #flushing: Map<string, Write> | undefined;
+  #flushing: Writes | undefined;
   /** The state before the flush under way. */
   #pinned: Pin | undefined;
   #flushed: Promise<void> = Promise.resolve();
@@ -134,23 +131,26 @@ export class StateBackend {
 
   read(key: Uint8Array): Uint8Array | undefined {
     const name = toByteString(key);
-    const write = this.#buffer.get(name) ?? this.#flushing?.get(name);
-    // Copies, because the bytes are the caller's.
-    if (write !== undefined) return write.value?.slice();
-    const cached = this.#cache.get(name);
-    if (cached !== undefined) return cached.slice();
-    const value = this.#stored(key);
-    if (value === undefined) return undefined;
-    this.#cache.set(name, value);
-    return value.slice();
+    let record = this.#buffer.get(name) ?? this.#flushing?.get(name) ?? this.#cache.get(name);
+    if (record === undefined) {
+      record = this.#stored(key) ?? ABSENT;
+      this.#cache.set(name, record);
+    }
+    // A copy, because the bytes are the caller's.
+    return record === ABSENT ? undefined : record.slice(RECORD_CRC_BYTES);
   }
 
   write(key: Uint8Array, value: Uint8Array): void {
-    this.#put({ key, value });
+    this.#put(toByteString(key), roomyRecord(value));
+  }
+
+  /** `name` is the key as a byte string; the record begins with room for the checksum. Nothing is copied. */
+  writeRecord(name: string, record: Uint8Array): void {
+    this.#put(name, record);
   }
 
   delete(key: Uint8Array): void {
-    this.#put({ key, value: undefined });
+    this.#put(toByteString(key), ABSENT);
   }
 
   /**
@@ -251,13 +251,12 @@ export class StateBackend {
     return this.#closed;
   }
 
-  #put(write: Write): void {
-    if (write.key.length === 0 || write.key[0]! >= META_KEY[0]!) {
-      assert(false, "state", () => `no record may have the key ${write.key.join(".")}`);
-    }
-    const name = toByteString(write.key);
-    this.#buffer.set(name, write);
-    this.#bufferedBytes += write.key.length + (write.value?.length ?? 0) + WRITE_OVERHEAD_BYTES;
+  #put(name: string, record: Uint8Array): void {
+    const space = name.charCodeAt(0);
+    if (!(space < META_KEY[0]!))
+      assert(false, "state", () => `no record may have the key ${fromByteString(name).join(".")}`);
+    this.#buffer.set(name, record);
+    this.#bufferedBytes += name.length + record.length + WRITE_OVERHEAD_BYTES;
   }
 
   #stored(key: Uint8Array): Uint8Array | undefined {
@@ -269,9 +268,8 @@ export class StateBackend {
       throw asDamage(error, stateCorrupt, path);
     }
     if (stored === undefined) return undefined;
-    const value = openRecord(key, stored, this.#checksum);
-    if (value === undefined) throw damagedRecord(path, key);
-    return value;
+    if (openRecord(key, stored, this.#checksum) === undefined) throw damagedRecord(path, key);
+    return stored;
   }
 
   /** The last flushed state, also while the next flush is under way. */
@@ -280,20 +278,20 @@ export class StateBackend {
     return new Pin(this.#database.snapshot(), this.#meta);
   }
 
-  async #flush(writes: Map<string, Write>, at: { readonly index: LogIndex; readonly term: Term }): Promise<void> {
+  async #flush(writes: Writes, at: { readonly index: LogIndex; readonly term: Term }): Promise<void> {
     const ops: DatabaseOp[] = [];
     const tally = this.#meta.tally.clone();
     let sliceBytes = 0;
     let sliceKeys = 0;
-    for (const { key, value } of writes.values()) {
+    for (const [name, record] of writes) {
       if (++sliceKeys > SLICE_KEYS || sliceBytes > SLICE_BYTES) {
         sliceKeys = 0;
         sliceBytes = 0;
         // Any call of the disk is a turn of the loop: others run before it returns.
         await this.#disk.exists(statePath(this.generation));
       }
-      this.#prepare(key, value, tally, ops);
-      sliceBytes += key.length + (value?.length ?? 0);
+      this.#prepare(fromByteString(name), record, tally, ops);
+      sliceBytes += name.length + record.length;
     }
     const meta: StateMeta = { ...at, tally };
     ops.push({ kind: "put", key: META_KEY, value: encodeMeta(meta, this.#checksum) });
@@ -301,31 +299,28 @@ export class StateBackend {
     this.#meta = meta;
     this.#flushing = undefined;
     // Only now: until the batch is in, LevelDB answers with what was before.
-    for (const [name, { value }] of writes) {
-      if (value === undefined) this.#cache.delete(name);
-      else this.#cache.set(name, value);
-    }
+    this.#cache.absorb(writes);
     const pinned = this.#pinned;
     this.#pinned = undefined;
     await pinned?.drop();
   }
 
   /** The operation that a write becomes, and what it does to the tally: that depends on what it replaces. */
-  #prepare(key: Uint8Array, value: Uint8Array | undefined, tally: Tally, ops: DatabaseOp[]): void {
-    const isNew = value !== undefined && key[0] === REVISION_SPACE && tally.rise(key);
+  #prepare(key: Uint8Array, record: Uint8Array, tally: Tally, ops: DatabaseOp[]): void {
+    const isNew = record !== ABSENT && key[0] === REVISION_SPACE && tally.rise(key);
     const old = isNew ? undefined : this.#database.getSync(key);
     if (old !== undefined) {
       if (openRecord(key, old, this.#checksum) === undefined) throw damagedRecord(statePath(this.generation), key);
       tally.subtract(key, old);
     }
-    if (value === undefined) {
+    if (record === ABSENT) {
       // Also where none was found: if LevelDB hid it, the sums no longer fit, and the next opening notices.
       ops.push({ kind: "del", key });
       return;
     }
-    const stored = sealRecord(key, value, this.#checksum);
-    tally.add(key, stored);
-    ops.push({ kind: "put", key, value: stored });
+    sealInPlace(key, record, this.#checksum);
+    tally.add(key, record);
+    ops.push({ kind: "put", key, value: record });
   }
 }
 

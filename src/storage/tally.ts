@@ -2,8 +2,7 @@
  * Count and sum per key space: what the state should hold, known without reading it. A table that LevelDB lost takes
  * whole records with it, each of which would have been intact; only this notices.
  */
-import { readCounter, viewOf, writeCounter } from "../base/bytes.ts";
-import { RECORD_CRC_BYTES } from "./state-record.ts";
+import { get32, readCounter, viewOf, writeCounter } from "../base/bytes.ts";
 
 /** Keys of this space are revisions: written once, deleted once, and summed by their numbers instead of checksums. */
 export const REVISION_SPACE = 0x01;
@@ -27,7 +26,8 @@ export class Tally {
 
   /** Whether a revision key lies above all that were ever written; notes it as written. */
   rise(key: Uint8Array): boolean {
-    const [main, sub] = revisionOf(key);
+    const main = mainOf(key);
+    const sub = get32(key, 9);
     if (main < this.highestMain || (main === this.highestMain && sub <= this.highestSub)) return false;
     this.highestMain = main;
     this.highestSub = sub;
@@ -95,17 +95,17 @@ export class Tally {
     if (entry === undefined) this.#spaces.set(space, (entry = { count: 0, sum: 0 }));
     let part: number;
     if (space === REVISION_SPACE) {
-      const [main, sub] = revisionOf(key);
-      part = (main + sub) % MODULUS;
-    } else part = viewOf(stored.subarray(0, RECORD_CRC_BYTES)).getUint32(0);
+      part = (mainOf(key) + get32(key, 9)) % MODULUS;
+    } else part = get32(stored, 0);
     entry.count += by;
     entry.sum = (entry.sum + by * part + MODULUS) % MODULUS;
     if (entry.count === 0 && entry.sum === 0) this.#spaces.delete(space);
   }
 }
 
-function revisionOf(key: Uint8Array): readonly [number, number] {
+function mainOf(key: Uint8Array): number {
   if (key.length !== REVISION_KEY_BYTES) throw new RangeError("a revision's key has 13 bytes");
-  const view = viewOf(key);
-  return [readCounter(view, 1), view.getUint32(9)];
+  const high = get32(key, 1);
+  if (high > 0x1f_ffff) throw new RangeError("counter above 2^53 - 1");
+  return high * 0x1_0000_0000 + get32(key, 5);
 }

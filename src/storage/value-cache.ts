@@ -1,48 +1,76 @@
 /**
- * Values read or flushed lately, within a budget of bytes. Two halves: what is used moves to the young one; when that
- * is full, it becomes the old one, and what was old and unused is forgotten. No list to keep in order, no object per
- * value.
+ * Values read or flushed lately, within a budget of bytes. A few Maps, the newest first asked and the oldest first
+ * forgotten as a whole; what was flushed joins as the Map that it was gathered in. No list to keep in order, no object
+ * for each value, next to no work for a value that nobody reads.
  */
+
+/** Of the budget, what one Map holds before a new one begins. */
+const SHARE = 1 / 16;
 const OVERHEAD_BYTES = 100;
+/** Takes the place of a value that is known to be absent. No record is as short. */
+export const ABSENT: Uint8Array = new Uint8Array(0);
+
+interface Segment {
+  readonly values: Map<string, Uint8Array>;
+  bytes: number;
+}
 
 export class ValueCache {
-  readonly #halfBytes: number;
-  #young = new Map<string, Uint8Array>();
-  #old = new Map<string, Uint8Array>();
-  #youngBytes = 0;
+  readonly #budgetBytes: number;
+  /** The oldest first. Never empty. */
+  #segments: Segment[] = [{ values: new Map(), bytes: 0 }];
+  #bytes = 0;
 
   constructor(budgetBytes: number) {
-    this.#halfBytes = budgetBytes / 2;
+    this.#budgetBytes = budgetBytes;
   }
 
   get(name: string): Uint8Array | undefined {
-    const young = this.#young.get(name);
-    if (young !== undefined) return young;
-    const old = this.#old.get(name);
-    if (old !== undefined) this.set(name, old);
-    return old;
+    const newest = this.#segments.length - 1;
+    for (let i = newest; i >= 0; i--) {
+      const value = this.#segments[i]!.values.get(name);
+      if (value === undefined) continue;
+      // What is used stays: it moves before the half that holds it is forgotten.
+      if (2 * i < newest) this.set(name, value);
+      return value;
+    }
+    return undefined;
   }
 
   set(name: string, value: Uint8Array): void {
-    const bytes = name.length + value.length + OVERHEAD_BYTES;
-    this.delete(name);
-    // One that leaves no room for others is read again instead.
-    if (bytes > this.#halfBytes / 4) return;
-    if (this.#youngBytes + bytes > this.#halfBytes) {
-      this.#old = this.#young;
-      this.#young = new Map();
-      this.#youngBytes = 0;
+    let segment = this.#segments.at(-1)!;
+    if (segment.bytes > SHARE * this.#budgetBytes) {
+      segment = { values: new Map(), bytes: 0 };
+      this.#segments.push(segment);
     }
-    this.#young.set(name, value);
-    this.#youngBytes += bytes;
+    const old = segment.values.get(name);
+    segment.values.set(name, value);
+    this.#grow(segment, weightOf(name, value) - (old === undefined ? 0 : weightOf(name, old)));
   }
 
-  delete(name: string): void {
-    const young = this.#young.get(name);
-    if (young !== undefined) {
-      this.#young.delete(name);
-      this.#youngBytes -= name.length + young.length + OVERHEAD_BYTES;
+  /** Takes all of `values`, newer than anything here, and the Map itself where it is large. */
+  absorb(values: Map<string, Uint8Array>): void {
+    let bytes = 0;
+    for (const [name, value] of values) bytes += weightOf(name, value);
+    if (bytes < SHARE * this.#budgetBytes) {
+      for (const [name, value] of values) this.set(name, value);
+      return;
     }
-    this.#old.delete(name);
+    const segment = { values, bytes: 0 };
+    this.#segments.push(segment);
+    this.#grow(segment, bytes);
   }
+
+  #grow(segment: Segment, bytes: number): void {
+    segment.bytes += bytes;
+    this.#bytes += bytes;
+    while (this.#bytes > this.#budgetBytes) {
+      this.#bytes -= this.#segments.shift()!.bytes;
+      if (this.#segments.length === 0) this.#segments.push({ values: new Map(), bytes: 0 });
+    }
+  }
+}
+
+function weightOf(name: string, value: Uint8Array): number {
+  return name.length + value.length + OVERHEAD_BYTES;
 }

@@ -1,5 +1,6 @@
 /** `quorate/testing`: the simulated world, its faults and the checkers, for quorate's own tests and for its users'. */
 export { checkHashAgreement, HashAgreement, type HashSample } from "./checkers/hash-agreement.ts";
+export { LeaseCensus, type LeaseCensusFigures, type LeaseCensusOptions } from "./checkers/lease-census.ts";
 export { checkLeases, type LeaseCheckOptions, type LeaseLife, type LeaseSight } from "./checkers/leases.ts";
 export { checkLinearizability, type LinearizabilityOptions } from "./checkers/linearizability.ts";
 export { checkLostWrites, type FinalState } from "./checkers/lost-writes.ts";
@@ -40,5 +41,6 @@ export { type SimOptions, type SimReport, simulate } from "./simulate.ts";
 export { Gate, HostClock, VirtualClock } from "./virtual-clock.ts";
 export { type Call, KvWorkload, type KvWorkloadOptions, type WorkloadCounts } from "./workloads/kv.ts";
 export { LeaseWorkload, type LeaseWorkloadOptions } from "./workloads/leases.ts";
+export { ManyLeases, type ManyLeasesOptions } from "./workloads/many-leases.ts";
 export { WatchWorkload, type WatchWorkloadOptions } from "./workloads/watches.ts";
 export { Host, type ProcessWorld, randomOf, SimulatedWorld, type WorldOptions } from "./world.ts";

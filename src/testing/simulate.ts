@@ -72,12 +72,14 @@ export async function simulate(options: SimOptions): Promise<SimReport> {
   const shape = world.random("shape");
   const nodes = options.nodes ?? (shape() < 0.75 ? 3 : 5);
   const trailing = [1, 3, 20, 5_000];
+  const trailingEntries = trailing[randomInt(shape, 0, trailing.length - 1)]!;
   const history = new History((line) => world.trace.add(line));
   const cluster = new SimulatedCluster(world, {
     nodes,
     server: {
       // A window of a few entries makes catching up by snapshot common.
-      trailingEntries: trailing[randomInt(shape, 0, trailing.length - 1)]!,
+      trailingEntries,
+      trailingBytes: trailingEntries * 200,
       flushIntervalMs: randomInt(shape, 50, 2_000),
       requestTimeoutMs: 5_000,
       ...options.server,

@@ -69,6 +69,11 @@ const PASSING: ReadonlySet<string> = new Set(["UNAVAILABLE", "CONNECTION_LOST", 
 const LIVED_MS = 2_000;
 /** When the peer that should dial has not for as long, this one does: the other may not know where this one listens. */
 const OVERDUE_MS = 3_000;
+/**
+ * The same for a peer that this member has not met yet: one that starts again is not waited for by those that were
+ * there, and until it has met both of two others, the loss of one of them leaves no majority that can talk.
+ */
+const GREET_MS = 100;
 const DIAL_MS = 2_000;
 const PING_MS = 1_000;
 const HANDSHAKE_MS = 5_000;
@@ -177,6 +182,7 @@ export class PeerMesh {
     for (const { id, urls } of peers) {
       if (id === this.#o.self.id) continue;
       let peer = this.#peers.get(id);
+      let overdueMs = GREET_MS;
       if (peer === undefined) {
         peer = {
           id,
@@ -196,8 +202,9 @@ export class PeerMesh {
         peer.urls = urls;
         peer.nextUrl = 0;
         peer.failures = 0;
+        overdueMs = OVERDUE_MS;
       }
-      this.#plan(peer, this.#o.self.id < id ? 0 : OVERDUE_MS);
+      this.#plan(peer, this.#o.self.id < id ? 0 : overdueMs);
     }
   }
 

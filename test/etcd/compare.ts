@@ -9,10 +9,10 @@
  */
 import fc from "fast-check";
 import { isReadOnlyTxn } from "../../src/kv/txn.ts";
-import type { Answer, KvRequest, Side } from "./answer.ts";
+import type { Answer, Side, Step, Told } from "./answer.ts";
 import type { Normaliser } from "./normalisers.ts";
 import { Difference, Pair } from "./pair.ts";
-import { type Program, program } from "./program.ts";
+import { type Program, programOf } from "./program.ts";
 
 export interface ComparisonOptions {
   /** Opens new stores. */
@@ -22,21 +22,26 @@ export interface ComparisonOptions {
     readonly normalisers: readonly Normaliser[];
   }>;
   readonly seed: number;
-  /** Fewest to compare. A request is one, however many operations it holds. */
+  /** Fewest to compare. A request is one, however many operations it holds; so is a look at what watches have told. */
   readonly operations: number;
   /** Where the failure of an earlier run lies: only that program is run. Its report names it. */
   readonly path?: string | undefined;
+  /** Most steps of a program. Default 60. */
+  readonly maxLength?: number;
+  /** Told after each round how many operations were compared so far. */
+  readonly onRound?: (operations: number) => void;
 }
 
 export interface Comparison {
   readonly programs: number;
   readonly operations: number;
-  /** How often each kind of request was granted and each refusal met. */
+  /** How often each kind of step was granted and each refusal met. */
   readonly answers: ReadonlyMap<string, number>;
 }
 
 /** Programs per round: a round is what fast-check runs with one seed. */
 const PROGRAMS_PER_ROUND = 100;
+const STEPS_MAX = 60;
 
 /** Throws an `Error` that shows the smallest program found, and how to run it again. */
 export async function compareStores(options: ComparisonOptions): Promise<Comparison> {
@@ -45,8 +50,8 @@ export async function compareStores(options: ComparisonOptions): Promise<Compari
   let programs = 0;
   let pair: Pair | undefined;
 
-  const onAnswer = (request: KvRequest, answer: Answer): void => {
-    const name = nameOf(request, answer);
+  const onAnswer = (step: Step, answer: Answer): void => {
+    const name = nameOf(step, answer);
     answers.set(name, (answers.get(name) ?? 0) + 1);
     operations += 1;
   };
@@ -73,10 +78,11 @@ export async function compareStores(options: ComparisonOptions): Promise<Compari
     await used?.[Symbol.asyncDispose]();
   };
 
+  const arbitrary = programOf(options.maxLength ?? STEPS_MAX);
   try {
     for (let round = 0; operations < options.operations; round++) {
       const seed = (options.seed + round) | 0;
-      const details = await fc.check(fc.asyncProperty(program, run), {
+      const details = await fc.check(fc.asyncProperty(arbitrary, run), {
         seed,
         numRuns: PROGRAMS_PER_ROUND,
         ...(options.path === undefined ? {} : { path: options.path }),
@@ -92,6 +98,7 @@ export async function compareStores(options: ComparisonOptions): Promise<Compari
         );
       }
       if (options.path !== undefined) break;
+      options.onRound?.(operations);
     }
   } finally {
     await drop();
@@ -99,8 +106,24 @@ export async function compareStores(options: ComparisonOptions): Promise<Compari
   return { programs, operations, answers };
 }
 
-function nameOf(request: KvRequest, answer: Answer): string {
-  if (answer.kind === "refused") return answer.message;
-  if (request.kind !== "txn") return request.kind;
-  return isReadOnlyTxn(request) ? "read-only txn" : "txn";
+function nameOf(step: Step, answer: Answer): string {
+  switch (answer.kind) {
+    case "refused":
+      return answer.message;
+    case "granted":
+      return step.kind === "txn" && isReadOnlyTxn(step) ? "read-only txn" : step.kind;
+    case "told":
+      return nameOfTold(step, answer);
+  }
+}
+
+function nameOfTold(step: Step, { messages }: Told): string {
+  if (step.kind !== "watch") {
+    if (messages.some(({ compactRevision }) => compactRevision !== 0)) return "look, compacted";
+    return messages.length > 0 ? "look, events" : "look";
+  }
+  const [message] = messages;
+  const name = `watch ${step.request.kind}`;
+  if (message === undefined) return `${name}, no answer`;
+  return message.cancelReason === "" ? name : `${name}: ${message.cancelReason}`;
 }

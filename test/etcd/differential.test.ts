@@ -15,6 +15,8 @@ import { NORMALISERS } from "./normalisers.ts";
 import { Quorate } from "./quorate.ts";
 
 const OPERATIONS = Number(process.env.QUORATE_ETCD_OPERATIONS ?? 20_000);
+/** The long form says how far it is. */
+const REPORT_EVERY = 50_000;
 const path = process.env.QUORATE_ETCD_PATH;
 const seed = testSeed();
 const binary = findEtcd();
@@ -27,12 +29,23 @@ const REFUSALS = [
   "EMPTY_KEY",
   "FUTURE_REVISION",
   "KEY_NOT_FOUND",
+  "LEASE_EXISTS",
   "LEASE_NOT_FOUND",
   "LEASE_PROVIDED",
+  "LEASE_TTL_TOO_LARGE",
   "TOO_MANY_OPS",
   "VALUE_PROVIDED",
 ] as const;
-const KINDS = ["range", "put", "deleteRange", "txn", "read-only txn", "compact"];
+const KINDS = [
+  ...["range", "put", "deleteRange", "txn", "read-only txn", "compact"],
+  ...["leaseGrant", "leaseRevoke", "leaseKeepAlive", "leaseTimeToLive", "leaseList"],
+  ...["watch create", "watch cancel", "watch cancel, no answer", "watch progress", "watch progress, no answer"],
+  ...["look, events", "look, compacted"],
+  ...["mvcc: watcher range is empty", "mvcc: duplicate watch ID provided on the WatchStream"].map(
+    (reason) => `watch create: ${reason}`,
+  ),
+  `watch create: ${FAILURES.COMPACTED.message}`,
+];
 
 needsEtcd(
   `etcd answers ${OPERATIONS} operations as quorate does (needs etcd: Debian's etcd-server, or ETCD_BIN) (seed ${seed})`,
@@ -48,7 +61,20 @@ needsEtcd(
         normalisers: NORMALISERS.filter((each) => each.shows(etcd.version)),
       };
     };
-    const { operations, programs, answers } = await compareStores({ open, seed, path, operations: OPERATIONS });
+    const start = performance.now();
+    let next = REPORT_EVERY;
+    const onRound = (done: number): void => {
+      if (done < next) return;
+      next += REPORT_EVERY;
+      console.log(`${done} operations, ${Math.round((done * 1_000) / (performance.now() - start))} a second`);
+    };
+    const { operations, programs, answers } = await compareStores({
+      open,
+      seed,
+      path,
+      operations: OPERATIONS,
+      onRound,
+    });
     const counts = [...answers].sort(([, a], [, b]) => b - a).map(([name, count]) => `${count} ${name}`);
     console.log(
       `etcd ${version}, seed ${seed}: ${operations} operations in ${programs} programs\n${counts.join("\n")}`,

@@ -2,11 +2,14 @@
 import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { accessSync, constants, mkdtempSync, rmSync, statfsSync } from "node:fs";
 import { Agent, request as httpRequest } from "node:http";
+import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
-import type { Answer, KvRequest, Side } from "./answer.ts";
-import { answerOfGateway, bodyOf, pathOf } from "./gateway.ts";
+import { WebSocket } from "ws";
+import type { Answer, CallRequest, Side, WatchFeed } from "./answer.ts";
+import { Mailbox } from "./feed.ts";
+import { answerOfGateway, bodyOf, pathOf, WATCH_PATH, watchBodyOf, watchMessageOfGateway } from "./gateway.ts";
 
 /** The binary to run: `ETCD_BIN`, or Debian's (package etcd-server). `undefined` if it does not run. */
 export function findEtcd(): string | undefined {
@@ -80,12 +83,46 @@ export class Etcd implements Side {
     return this.#version;
   }
 
-  async ask(request: KvRequest): Promise<Answer> {
+  async ask(request: CallRequest): Promise<Answer> {
     const answer = answerOfGateway(request, await this.#http("POST", pathOf(request), bodyOf(request)));
     if (answer.kind === "refused" && !REFUSALS.includes(answer.code)) {
       throw new Error(`etcd is in trouble, not answering: ${answer.message} (${answer.code})`);
     }
     return answer;
+  }
+
+  /** The gateway takes a stream's requests one by one only over a WebSocket: each a message, as are the answers. */
+  async watch(): Promise<WatchFeed> {
+    const mailbox = new Mailbox();
+    const socket = new WebSocket(`ws://etcd${WATCH_PATH}`, {
+      createConnection: () => connect(join(this.#dir, SOCKET)),
+      perMessageDeflate: false,
+      handshakeTimeout: CALL_TIMEOUT_MS,
+    });
+    socket.on("message", (line) => {
+      try {
+        mailbox.put(watchMessageOfGateway(String(line)));
+      } catch (error) {
+        mailbox.fail(error);
+      }
+    });
+    const closed = (why: string): void => mailbox.fail(new Error(`etcd: the watch stream ended: ${why}\n${this.#log}`));
+    await new Promise<void>((resolve, reject) => {
+      socket.once("open", resolve);
+      socket.on("error", (error) => {
+        reject(error);
+        closed(error.message);
+      });
+      socket.once("close", (code) => closed(`code ${code}`));
+    });
+    return {
+      request: (request) => socket.send(JSON.stringify(watchBodyOf(request))),
+      next: () => mailbox.take(),
+      close: () => {
+        mailbox.fail(new Error("closed"));
+        socket.terminate();
+      },
+    };
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

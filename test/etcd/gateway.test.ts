@@ -1,14 +1,14 @@
 import { describe, expect, test } from "vitest";
 import { leaseId } from "../../src/base/ids.ts";
 import { bytes } from "../support/state.ts";
-import type { KvRequest } from "./answer.ts";
-import { answerOfGateway, bodyOf, pathOf } from "./gateway.ts";
+import type { CallRequest } from "./answer.ts";
+import { answerOfGateway, bodyOf, pathOf, watchBodyOf, watchMessageOfGateway } from "./gateway.ts";
 
-const sent = (request: KvRequest): unknown => JSON.parse(JSON.stringify(bodyOf(request)));
+const sent = (request: CallRequest): unknown => JSON.parse(JSON.stringify(bodyOf(request)));
 
 describe("a request to the gateway", () => {
   test("has every option of a range, by its name in the .proto", () => {
-    const request: KvRequest = {
+    const request: CallRequest = {
       kind: "range",
       key: bytes("a"),
       rangeEnd: bytes("\0"),
@@ -49,7 +49,7 @@ describe("a request to the gateway", () => {
 
   test("nests transactions, with each target of a compare", () => {
     const key = bytes("\xff");
-    const request: KvRequest = {
+    const request: CallRequest = {
       kind: "txn",
       compare: [
         { key, target: "version", result: "equal", version: 1 },
@@ -84,15 +84,46 @@ describe("a request to the gateway", () => {
   });
 });
 
+test("a lease's request has the names of the .proto, and each its path", () => {
+  const id = leaseId(-(2n ** 63n));
+  const requests: readonly (readonly [CallRequest, string, object])[] = [
+    [{ kind: "leaseGrant", ttl: 60, id }, "/v3/lease/grant", { TTL: "60", ID: "-9223372036854775808" }],
+    [{ kind: "leaseRevoke", id }, "/v3/lease/revoke", { ID: "-9223372036854775808" }],
+    [{ kind: "leaseKeepAlive", id }, "/v3/lease/keepalive", { ID: "-9223372036854775808" }],
+    [{ kind: "leaseTimeToLive", id, keys: true }, "/v3/lease/timetolive", { ID: "-9223372036854775808", keys: true }],
+    [{ kind: "leaseList" }, "/v3/lease/leases", {}],
+  ];
+  for (const [request, path, body] of requests) expect([pathOf(request), sent(request)]).toEqual([path, body]);
+});
+
+test("a watch stream's requests have the names of the .proto", () => {
+  const create = { kind: "create", key: bytes("a"), rangeEnd: bytes("\0"), startRevision: -2, watchId: 7 } as const;
+  const options = { noPut: true, noDelete: true, prevKv: true, progressNotify: true, fragment: true };
+  expect(watchBodyOf({ ...create, ...options })).toEqual({
+    create_request: {
+      ...{ key: "YQ==", range_end: "AA==", start_revision: "-2", watch_id: "7", filters: ["NOPUT", "NODELETE"] },
+      ...{ prev_kv: true, progress_notify: true, fragment: true },
+    },
+  });
+  expect(watchBodyOf({ kind: "create", key: bytes("a") })).toMatchObject({ create_request: { filters: [] } });
+  expect(watchBodyOf({ kind: "cancel", watchId: 0 })).toEqual({ cancel_request: { watch_id: "0" } });
+  expect(watchBodyOf({ kind: "progress" })).toEqual({ progress_request: {} });
+});
+
 describe("an answer of the gateway", () => {
   const header = { cluster_id: "324952591200643719", member_id: "33", revision: "9", raft_term: "2" };
-  const read = (kind: KvRequest["kind"], json: object) => {
-    const request: Record<KvRequest["kind"], KvRequest> = {
+  const read = (kind: CallRequest["kind"], json: object) => {
+    const request: Record<CallRequest["kind"], CallRequest> = {
       range: { kind: "range", key: bytes("a") },
       put: { kind: "put", key: bytes("a"), value: bytes("") },
       deleteRange: { kind: "deleteRange", key: bytes("a") },
       txn: { kind: "txn", compare: [], success: [], failure: [] },
       compact: { kind: "compact", revision: 1 },
+      leaseGrant: { kind: "leaseGrant", ttl: 60 },
+      leaseRevoke: { kind: "leaseRevoke", id: leaseId(7n) },
+      leaseKeepAlive: { kind: "leaseKeepAlive", id: leaseId(7n) },
+      leaseTimeToLive: { kind: "leaseTimeToLive", id: leaseId(7n) },
+      leaseList: { kind: "leaseList" },
     };
     return answerOfGateway(request[kind], JSON.stringify(json));
   };
@@ -136,6 +167,64 @@ describe("an answer of the gateway", () => {
     });
   });
 
+  test("a lease's", () => {
+    const granted = (result: object): object => ({ kind: "granted", revision: 9, result });
+    expect(read("leaseGrant", { header, ID: "-7", TTL: "60" })).toEqual(
+      granted({ kind: "leaseGrant", id: "-7", ttl: 60 }),
+    );
+    expect(read("leaseRevoke", { header })).toEqual(granted({ kind: "leaseRevoke" }));
+    expect(read("leaseKeepAlive", { result: { header, ID: "7" } })).toEqual(
+      granted({ kind: "leaseKeepAlive", id: "7", ttl: 0 }),
+    );
+    expect(read("leaseTimeToLive", { header, ID: "7", TTL: "59", grantedTTL: "60", keys: ["YQ==", "/w=="] })).toEqual(
+      granted({ kind: "leaseTimeToLive", id: "7", ttl: 59, grantedTtl: 60, keys: ["a", "\xff"] }),
+    );
+    expect(read("leaseTimeToLive", { header, ID: "7", TTL: "-1" })).toEqual(
+      granted({ kind: "leaseTimeToLive", id: "7", ttl: -1, grantedTtl: 0, keys: [] }),
+    );
+    expect(read("leaseList", { header, leases: [{ ID: "7" }, { ID: "-7" }] })).toEqual(
+      granted({ kind: "leaseList", leases: ["7", "-7"] }),
+    );
+    expect(read("leaseList", { header })).toEqual(granted({ kind: "leaseList", leases: [] }));
+  });
+
+  test("a watch stream's", () => {
+    const events = [
+      { kv, prev_kv: kv },
+      { type: "DELETE", kv: { key: "/w==", mod_revision: "4" } },
+    ];
+    const nothing = {
+      watchId: 0,
+      created: false,
+      canceled: false,
+      compactRevision: 0,
+      cancelReason: "",
+      fragment: false,
+    };
+    const message = (result: object) => watchMessageOfGateway(JSON.stringify({ result }));
+    expect(message({ header, watch_id: "3", fragment: true, events })).toEqual({
+      ...{ ...nothing, revision: 9, watchId: 3, fragment: true },
+      events: [
+        { type: "put", kv: kvRead, prevKv: kvRead },
+        {
+          type: "delete",
+          kv: { key: "\xff", createRevision: 0, modRevision: 4, version: 0, value: "", lease: "0" },
+          prevKv: undefined,
+        },
+      ],
+    });
+    expect(message({ header, watch_id: "-1", created: true, canceled: true, cancel_reason: "no" })).toEqual({
+      ...{ ...nothing, revision: 9, watchId: -1, created: true, canceled: true, cancelReason: "no", events: [] },
+    });
+    const { revision: _, ...unstamped } = header;
+    expect(message({ header: unstamped, canceled: true, compact_revision: "5" })).toEqual({
+      ...{ ...nothing, revision: 0, canceled: true, compactRevision: 5, events: [] },
+    });
+    expect(() => message({ header, progress: true })).toThrow("not compared");
+    expect(() => message({ header, events: [{ type: "EXPIRE", kv }] })).toThrow("not a type of event");
+    expect(() => watchMessageOfGateway('{"error":{"code":14,"message":"no leader"}}')).toThrow("not compared");
+  });
+
   test("an error is a refusal, whatever was asked", () => {
     const error = { error: "no", message: "no", code: 11 };
     for (const kind of ["range", "compact"] as const) {
@@ -143,7 +232,7 @@ describe("an answer of the gateway", () => {
     }
   });
 
-  const strange: readonly (readonly [string, KvRequest["kind"], object])[] = [
+  const strange: readonly (readonly [string, CallRequest["kind"], object])[] = [
     ["a field of an answer that nobody compares", "range", { header, total: "4" }],
     ["a field of a key-value", "range", { header, kvs: [{ ...kv, flags: "1" }] }],
     ["a field of a header", "put", { header: { ...header, zone: "eu" } }],

@@ -1,14 +1,18 @@
 /** etcd's JSON gateway (etcd-semantics 12.2 and 12.3): a request as path and body, and what comes back as an answer. */
 import type { Compare, RequestOp } from "../../src/protocol/requests.ts";
+import type { WatchRequest } from "../../src/protocol/watch.ts";
 import type {
   Answer,
+  CallRequest,
   DeleteRangeAnswer,
+  EventAnswer,
   KvAnswer,
-  KvRequest,
+  LeaseAnswer,
   OpAnswer,
   PutAnswer,
   RangeAnswer,
   TxnAnswer,
+  WatchMessage,
 } from "./answer.ts";
 import { gatewayError } from "./normalisers.ts";
 
@@ -20,7 +24,14 @@ const PATHS = {
   deleteRange: "/v3/kv/deleterange",
   txn: "/v3/kv/txn",
   compact: "/v3/kv/compaction",
+  leaseGrant: "/v3/lease/grant",
+  leaseRevoke: "/v3/lease/revoke",
+  leaseKeepAlive: "/v3/lease/keepalive",
+  leaseTimeToLive: "/v3/lease/timetolive",
+  leaseList: "/v3/lease/leases",
 } as const;
+
+export const WATCH_PATH = "/v3/watch";
 
 const OP_NAMES = {
   range: "range",
@@ -29,13 +40,13 @@ const OP_NAMES = {
   txn: "txn",
 } as const;
 
-export function pathOf(request: KvRequest): string {
+export function pathOf(request: CallRequest): string {
   return PATHS[request.kind];
 }
 
 // --- out: `JSON.stringify` leaves out what is undefined, and the gateway takes that for the default ---
 
-export function bodyOf(request: KvRequest): Json {
+export function bodyOf(request: CallRequest): Json {
   switch (request.kind) {
     case "range":
       return {
@@ -72,6 +83,42 @@ export function bodyOf(request: KvRequest): Json {
       };
     case "compact":
       return { revision: decimal(request.revision), physical: request.physical };
+    case "leaseGrant":
+      return { TTL: decimal(request.ttl), ID: decimal(request.id) };
+    case "leaseRevoke":
+    case "leaseKeepAlive":
+      return { ID: decimal(request.id) };
+    case "leaseTimeToLive":
+      return { ID: decimal(request.id), keys: request.keys };
+    case "leaseList":
+      return {};
+  }
+}
+
+export function watchBodyOf(request: WatchRequest): Json {
+  switch (request.kind) {
+    case "create": {
+      const filters = [
+        ...(request.noPut === true ? ["NOPUT"] : []),
+        ...(request.noDelete === true ? ["NODELETE"] : []),
+      ];
+      return {
+        create_request: {
+          key: base64(request.key),
+          range_end: base64(request.rangeEnd),
+          start_revision: decimal(request.startRevision),
+          watch_id: decimal(request.watchId),
+          filters,
+          prev_kv: request.prevKv,
+          progress_notify: request.progressNotify,
+          fragment: request.fragment,
+        },
+      };
+    }
+    case "cancel":
+      return { cancel_request: { watch_id: decimal(request.watchId) } };
+    case "progress":
+      return { progress_request: {} };
   }
 }
 
@@ -119,16 +166,54 @@ function enumName(word: string | undefined): string | undefined {
 
 // --- in: every field is read by its name, and one that nobody read is an error, or a new one would go uncompared ---
 
-export function answerOfGateway(request: KvRequest, body: string): Answer {
+export function answerOfGateway(request: CallRequest, body: string): Answer {
   const json: unknown = JSON.parse(body);
   const refused = gatewayError.read(json);
   if (refused !== undefined) return refused;
+  if (request.kind === "leaseKeepAlive") return keepAliveAnswer(json);
   if (request.kind === "compact") {
     const { header } = fieldsOf(json, "header");
     return { kind: "granted", revision: headerRevision(header), result: { kind: "compact" } };
   }
-  const { revision, result } = OP_READERS[request.kind](json);
+  const { revision, result } = READERS[request.kind](json);
   return { kind: "granted", revision, result };
+}
+
+/** A stream's answer: one request was sent, so one comes. */
+function keepAliveAnswer(json: unknown): Answer {
+  const { header, ID, TTL } = fieldsOf(fieldsOf(json, "result").result, "header", "ID", "TTL");
+  const result = { kind: "leaseKeepAlive", id: int64(ID), ttl: int(TTL) } as const;
+  return { kind: "granted", revision: headerRevision(header), result };
+}
+
+/** One line of a watch stream. */
+export function watchMessageOfGateway(line: string): WatchMessage {
+  const { result } = fieldsOf(JSON.parse(line) as unknown, "result");
+  const read = fieldsOf(
+    result,
+    ...(["header", "watch_id", "created", "canceled", "compact_revision", "cancel_reason"] as const),
+    ...(["fragment", "events"] as const),
+  );
+  return {
+    revision: headerRevision(read.header),
+    watchId: int(read.watch_id),
+    created: bool(read.created),
+    canceled: bool(read.canceled),
+    compactRevision: int(read.compact_revision),
+    cancelReason: text(read.cancel_reason),
+    fragment: bool(read.fragment),
+    events: list(read.events).map(readEvent),
+  };
+}
+
+function readEvent(json: unknown): EventAnswer {
+  const { type, kv, prev_kv } = fieldsOf(json, "type", "kv", "prev_kv");
+  if (type !== undefined && type !== "DELETE") throw new Error(`not a type of event: ${JSON.stringify(json)}`);
+  return {
+    type: type === undefined ? "put" : "delete",
+    kv: readKv(kv),
+    prevKv: prev_kv === undefined ? undefined : readKv(prev_kv),
+  };
 }
 
 interface Read<R> {
@@ -160,6 +245,35 @@ const OP_READERS = {
       revision: headerRevision(header),
       result: { kind: "txn", succeeded: bool(succeeded), results: list(responses).map(readOp) },
     };
+  },
+};
+
+const READERS = {
+  ...OP_READERS,
+  leaseGrant(json: unknown): Read<LeaseAnswer> {
+    const { header, ID, TTL } = fieldsOf(json, "header", "ID", "TTL");
+    return { revision: headerRevision(header), result: { kind: "leaseGrant", id: int64(ID), ttl: int(TTL) } };
+  },
+  leaseRevoke(json: unknown): Read<LeaseAnswer> {
+    return { revision: headerRevision(fieldsOf(json, "header").header), result: { kind: "leaseRevoke" } };
+  },
+  leaseTimeToLive(json: unknown): Read<LeaseAnswer> {
+    const { header, ID, TTL, grantedTTL, keys } = fieldsOf(json, "header", "ID", "TTL", "grantedTTL", "keys");
+    return {
+      revision: headerRevision(header),
+      result: {
+        kind: "leaseTimeToLive",
+        id: int64(ID),
+        ttl: int(TTL),
+        grantedTtl: int(grantedTTL),
+        keys: list(keys).map(byteString),
+      },
+    };
+  },
+  leaseList(json: unknown): Read<LeaseAnswer> {
+    const { header, leases } = fieldsOf(json, "header", "leases");
+    const ids = list(leases).map((each) => int64(fieldsOf(each, "ID").ID));
+    return { revision: headerRevision(header), result: { kind: "leaseList", leases: ids } };
   },
 };
 
@@ -222,9 +336,14 @@ function int64(json: unknown): string {
   return json;
 }
 
-/** A revision or a count: far from 2^53. */
+/** A revision, a count, or a time to live: within 2^53. */
 function int(json: unknown): number {
   return Number(int64(json));
+}
+
+function text(json: unknown): string {
+  if (json !== undefined && typeof json !== "string") throw new Error(`not text: ${JSON.stringify(json)}`);
+  return json ?? "";
 }
 
 function byteString(json: unknown): string {

@@ -1,10 +1,12 @@
 /** What the differential test is worth without an etcd: it must find a store that answers wrongly, and say how. */
 import { describe, expect, test } from "vitest";
 import type { PutRequest } from "../../src/protocol/requests.ts";
+import type { WatchRequest } from "../../src/protocol/watch.ts";
 import { testSeed } from "../support/seed.ts";
 import { bytes } from "../support/state.ts";
-import type { Answer, KvRequest, OpAnswer, Side } from "./answer.ts";
+import type { Answer, CallRequest, OpAnswer, Side, WatchFeed, WatchMessage } from "./answer.ts";
 import { type Comparison, compareStores } from "./compare.ts";
+import { NORMALISERS } from "./normalisers.ts";
 import { Pair } from "./pair.ts";
 import { Quorate } from "./quorate.ts";
 import { NOW } from "./revisions.ts";
@@ -13,8 +15,10 @@ const seed = testSeed();
 
 /** What is changed in an answer, or in the question. */
 interface Defect {
-  readonly question?: (request: KvRequest) => KvRequest;
-  readonly answer?: (answer: Answer, request: KvRequest) => Answer;
+  readonly question?: (request: CallRequest) => CallRequest;
+  readonly answer?: (answer: Answer, request: CallRequest) => Answer;
+  readonly watch?: (request: WatchRequest) => WatchRequest;
+  readonly told?: (message: WatchMessage) => WatchMessage;
 }
 
 class Defective implements Side {
@@ -26,10 +30,23 @@ class Defective implements Side {
     this.#defect = defect;
   }
 
-  async ask(request: KvRequest): Promise<Answer> {
+  async ask(request: CallRequest): Promise<Answer> {
     const { question, answer } = this.#defect;
     const answered = await this.#side.ask(question?.(request) ?? request);
     return answer?.(answered, request) ?? answered;
+  }
+
+  async watch(): Promise<WatchFeed> {
+    const { watch, told } = this.#defect;
+    const feed = await this.#side.watch();
+    return {
+      request: (request) => feed.request(watch?.(request) ?? request),
+      next: async () => {
+        const message = await feed.next();
+        return told?.(message) ?? message;
+      },
+      close: () => feed.close(),
+    };
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -37,15 +54,16 @@ class Defective implements Side {
   }
 }
 
-const compareWith = (defect: Defect, operations: number, path?: string): Promise<Comparison> =>
+const compareWith = (defect: Defect, operations: number, path?: string, from = seed): Promise<Comparison> =>
   compareStores({
-    seed,
+    seed: from,
     path,
     operations,
+    maxLength: 16,
     open: async () => ({
       etcd: await Quorate.start(),
       quorate: new Defective(await Quorate.start(), defect),
-      normalisers: [],
+      normalisers: NORMALISERS.filter(({ shows }) => shows("99.0.0")),
     }),
   });
 
@@ -58,13 +76,18 @@ const results = (change: (result: OpAnswer) => OpAnswer): Defect => {
     );
   return {
     answer: (answer) =>
-      answer.kind === "granted" && answer.result.kind !== "compact"
-        ? { ...answer, result: deep(answer.result) }
-        : answer,
+      answer.kind === "granted" && isOp(answer.result) ? { ...answer, result: deep(answer.result) } : answer,
   };
 };
 
-const STEPS_MAX = 3;
+const isOp = (result: { readonly kind: string }): result is OpAnswer =>
+  ["range", "put", "deleteRange", "txn"].includes(result.kind);
+const events = (change: (events: WatchMessage["events"]) => WatchMessage["events"]): Defect => ({
+  told: (message) => ({ ...message, events: change(message.events) }),
+});
+
+/** A look takes two: what makes an event for each watcher, and itself. */
+const STEPS_MAX = 6;
 const DEFECTS: readonly (readonly [name: string, defect: Defect])[] = [
   ["never says `more`", results((result) => (result.kind === "range" ? { ...result, more: false } : result))],
   [
@@ -106,6 +129,47 @@ const DEFECTS: readonly (readonly [name: string, defect: Defect])[] = [
           : request,
     },
   ],
+  [
+    "lets a lease keep a key that was put without it",
+    {
+      answer: (answer) => {
+        if (answer.kind !== "granted" || answer.result.kind !== "leaseTimeToLive") return answer;
+        return { ...answer, result: { ...answer.result, keys: [...answer.result.keys, "c"] } };
+      },
+    },
+  ],
+  [
+    "grants a lease for less than it says",
+    {
+      question: (request) => (request.kind === "leaseGrant" ? { ...request, ttl: request.ttl - 10 } : request),
+      answer: (answer) =>
+        answer.kind === "granted" && answer.result.kind === "leaseGrant"
+          ? { ...answer, result: { ...answer.result, ttl: answer.result.ttl + 10 } }
+          : answer,
+    },
+  ],
+  ["never tells what a key was", events((told) => told.map((event) => ({ ...event, prevKv: undefined })))],
+  ["tells of a revision's events in another order", events((told) => told.toReversed())],
+  [
+    "does not heed a filter",
+    { watch: (request) => (request.kind === "create" ? { ...request, noPut: false } : request) },
+  ],
+  [
+    "begins a watch one revision late",
+    events((told) =>
+      told.filter(({ kv }, _i, [first, ...rest]) => {
+        return kv.modRevision !== first!.kv.modRevision || rest.every((each) => each.kv.modRevision === kv.modRevision);
+      }),
+    ),
+  ],
+  [
+    "does not answer a request for progress",
+    { watch: (request) => (request.kind === "progress" ? { kind: "cancel", watchId: 99 } : request) },
+  ],
+  [
+    "tells another compact revision",
+    { told: (message) => ({ ...message, compactRevision: Math.sign(message.compactRevision) }) },
+  ],
 ];
 
 describe("a store that differs is found", () => {
@@ -115,8 +179,8 @@ describe("a store that differs is found", () => {
     expect(text).toMatch(/^ {3}etcd: {4}\{.+\n {3}quorate: \{/m);
 
     const [, again, path] = /^Again: npm run test:etcd -- --seed (-?\d+) --path ([\d:]+)$/m.exec(text)!;
-    expect(Number(again)).toBe(seed);
-    expect(await failureOf(compareWith(defect, 5_000, path))).toContain(text.slice(0, text.indexOf("Again:")));
+    const replayed = failureOf(compareWith(defect, 5_000, path, Number(again)));
+    expect(await replayed).toContain(text.slice(0, text.indexOf("Again:")));
   });
 
   test("one that does not answer: the report shows what it was asked", async () => {
@@ -134,7 +198,9 @@ describe("a store that differs is found", () => {
   test(`and one that does not differ is not (seed ${seed})`, async () => {
     const { operations, answers } = await compareWith({}, 1_000);
     expect(operations).toBeGreaterThanOrEqual(1_000);
-    expect([...answers.keys()]).toEqual(expect.arrayContaining(["put", "range", "txn", "compact"]));
+    expect([...answers.keys()]).toEqual(
+      expect.arrayContaining(["put", "range", "txn", "compact", "leaseGrant", "watch create", "look, events"]),
+    );
   });
 });
 
@@ -151,9 +217,9 @@ describe("a program on a used pair", () => {
             kind === "compact" && answer.kind === "refused" ? { ...answer, code: 0 } : answer,
         }),
         normalisers: [],
-        onAnswer: (_request, answer) => seen.push(answer),
+        onAnswer: (_step, answer) => seen.push(answer),
       });
-    const program: readonly KvRequest[] = [
+    const program: readonly CallRequest[] = [
       put("a"),
       put("a"),
       { kind: "range", key: bytes("a"), revision: 2 },

@@ -4,7 +4,8 @@
  * shows a difference can be tried by hand on a new store.
  */
 import type { Compare, RequestOp } from "../../src/protocol/requests.ts";
-import type { Answer, KvAnswer, KvRequest, OpAnswer } from "./answer.ts";
+import type { WatchRequest } from "../../src/protocol/watch.ts";
+import type { Answer, CallRequest, KvAnswer, OpAnswer, ResultAnswer, Step, WatchMessage } from "./answer.ts";
 
 /** Stands for the revision of the moment at which the request is sent; `NOW - 1` for the one before. */
 export const NOW = 1_000_000;
@@ -20,8 +21,41 @@ export function relative(revision: number, base: number): number {
   return revision >= base ? revision - base + 1 : revision;
 }
 
-export function mapRequest(request: KvRequest, map: (revision: number) => number): KvRequest {
-  return request.kind === "compact" ? { ...request, revision: map(request.revision) } : mapOp(request, map);
+export function mapStep(step: Step, map: (revision: number) => number): Step {
+  switch (step.kind) {
+    case "watch":
+      return { ...step, request: mapWatch(step.request, map) };
+    case "look": {
+      const watchers = step.watchers.map(({ id, from, compacted }) => ({
+        id,
+        from: map(from),
+        compacted: map(compacted),
+      }));
+      return { ...step, watchers };
+    }
+    default:
+      return mapRequest(step, map);
+  }
+}
+
+export function mapRequest(request: CallRequest, map: (revision: number) => number): CallRequest {
+  switch (request.kind) {
+    case "compact":
+      return { ...request, revision: map(request.revision) };
+    case "leaseGrant":
+    case "leaseRevoke":
+    case "leaseKeepAlive":
+    case "leaseTimeToLive":
+    case "leaseList":
+      return request;
+    default:
+      return mapOp(request, map);
+  }
+}
+
+export function mapWatch(request: WatchRequest, map: (revision: number) => number): WatchRequest {
+  if (request.kind !== "create" || request.startRevision === undefined) return request;
+  return { ...request, startRevision: map(request.startRevision) };
 }
 
 function mapOp(op: RequestOp, map: (revision: number) => number): RequestOp {
@@ -61,34 +95,59 @@ function mapCompare(compare: Compare, map: (revision: number) => number): Compar
 }
 
 export function mapAnswer(answer: Answer, map: (revision: number) => number): Answer {
-  if (answer.kind === "refused") return answer;
-  const { revision, result } = answer;
+  switch (answer.kind) {
+    case "refused":
+      return answer;
+    case "granted":
+      return { ...answer, revision: map(answer.revision), result: mapResult(answer.result, map) };
+    case "told":
+      return { ...answer, messages: answer.messages.map((message) => mapMessage(message, map)) };
+  }
+}
+
+function mapMessage(message: WatchMessage, map: (revision: number) => number): WatchMessage {
   return {
-    ...answer,
-    revision: map(revision),
-    result: result.kind === "compact" ? result : mapResult(result, map),
+    ...message,
+    revision: map(message.revision),
+    compactRevision: map(message.compactRevision),
+    events: message.events.map(({ type, kv, prevKv }) => ({
+      type,
+      kv: mapKv(kv, map),
+      prevKv: prevKv && mapKv(prevKv, map),
+    })),
   };
 }
 
-function mapResult(result: OpAnswer, map: (revision: number) => number): OpAnswer {
-  const mapKv = (kv: KvAnswer): KvAnswer => ({
-    ...kv,
-    createRevision: map(kv.createRevision),
-    modRevision: map(kv.modRevision),
-  });
+function mapResult(result: ResultAnswer, map: (revision: number) => number): ResultAnswer {
   switch (result.kind) {
     case "range":
-      return { ...result, kvs: result.kvs.map(mapKv) };
     case "put":
-      return { ...result, prevKv: result.prevKv && mapKv(result.prevKv) };
     case "deleteRange":
-      return { ...result, prevKvs: result.prevKvs.map(mapKv) };
+    case "txn":
+      return mapOpResult(result, map);
+    default:
+      return result;
+  }
+}
+
+function mapOpResult(result: OpAnswer, map: (revision: number) => number): OpAnswer {
+  switch (result.kind) {
+    case "range":
+      return { ...result, kvs: result.kvs.map((kv) => mapKv(kv, map)) };
+    case "put":
+      return { ...result, prevKv: result.prevKv && mapKv(result.prevKv, map) };
+    case "deleteRange":
+      return { ...result, prevKvs: result.prevKvs.map((kv) => mapKv(kv, map)) };
     case "txn": {
       const results = result.results.map((each) => ({
         revision: map(each.revision),
-        result: mapResult(each.result, map),
+        result: mapOpResult(each.result, map),
       }));
       return { ...result, results };
     }
   }
+}
+
+function mapKv(kv: KvAnswer, map: (revision: number) => number): KvAnswer {
+  return { ...kv, createRevision: map(kv.createRevision), modRevision: map(kv.modRevision) };
 }

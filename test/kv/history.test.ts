@@ -4,14 +4,19 @@ import { History } from "../../src/kv/history.ts";
 import type { KeyValue } from "../../src/protocol/key-value.ts";
 import { bytes, Member, text } from "../support/state.ts";
 
-const kv = (key: string, at: number, size = 0): KeyValue => ({
+const kv = (key: string, at: number): KeyValue => ({
   key: bytes(key),
   createRevision: revision(at),
   modRevision: revision(at),
   version: 1,
-  value: new Uint8Array(size),
+  value: new Uint8Array(0),
   lease: NO_LEASE,
 });
+
+/** A record of this file: the key, padded with zeros. */
+const record = (key: string, size = 0): Uint8Array => bytes(key.padEnd(size, "\0"));
+const historyOf = (budget: number): History =>
+  new History(budget, 2, (at, kept) => kv(text(kept).replaceAll("\0", ""), at));
 
 const keysAt = (history: History, at: number): string[] | undefined =>
   history.changesAt(at)?.map(({ key }) => text(key));
@@ -20,7 +25,7 @@ const keysAt = (history: History, at: number): string[] | undefined =>
 function fill(history: History, from: number, count: number, size = 0): number {
   const before = history.bytes;
   for (let at = from; at < from + count; at++) {
-    history.stage(kv(`k${at}`, at, size));
+    history.stage(record(`k${at}`, size));
     history.publish(at);
   }
   return (history.bytes - before) / count;
@@ -28,9 +33,9 @@ function fill(history: History, from: number, count: number, size = 0): number {
 
 describe("History", () => {
   test("tells each revision's changes, in their order, and nothing of others", () => {
-    const history = new History(1 << 20, 2);
-    history.stage(kv("b", 2));
-    history.stage(kv("a", 2));
+    const history = historyOf(1 << 20);
+    history.stage(record("b"));
+    history.stage(record("a"));
     history.publish(2);
     fill(history, 3, 1);
     expect(history.first).toBe(2);
@@ -41,14 +46,14 @@ describe("History", () => {
   });
 
   test("what is staged is not told before it is published", () => {
-    const history = new History(1 << 20, 2);
-    history.stage(kv("a", 2));
+    const history = historyOf(1 << 20);
+    history.stage(record("a"));
     expect(history.changesAt(2)).toBeUndefined();
   });
 
   test("keeps the newest within its budget", () => {
-    const weight = fill(new History(1 << 20, 2), 2, 1);
-    const history = new History(10 * weight, 2);
+    const weight = fill(historyOf(1 << 20), 2, 1);
+    const history = historyOf(10 * weight);
     fill(history, 2, 9);
     expect(history.first).toBe(2);
     fill(history, 11, 3_000);
@@ -61,9 +66,9 @@ describe("History", () => {
   });
 
   test("a revision larger than the budget leaves a gap, and the next ones are told again", () => {
-    const history = new History(2_000, 2);
+    const history = historyOf(2_000);
     fill(history, 2, 2);
-    for (let i = 0; i < 50; i++) history.stage(kv(`big${i}`, 4, 100));
+    for (let i = 0; i < 50; i++) history.stage(record(`big${i}`, 100));
     history.publish(4);
     expect([2, 3, 4].map((at) => history.changesAt(at))).toEqual([undefined, undefined, undefined]);
     expect(history.bytes).toBe(0);

@@ -123,11 +123,11 @@ function reference(commands: readonly Command[]): {
   const member = new Member();
   const answers: object[] = [];
   const hashes = [member.machine.stateHash];
-  const states = [member.state.copy()];
+  const states = [member.flushed()];
   for (const command of commands) {
     answers.push(shown(member.apply(command, 1_000_000)));
     hashes.push(member.machine.stateHash);
-    states.push(member.state.copy());
+    states.push(member.flushed());
   }
   return { answers, hashes, states };
 }
@@ -187,10 +187,10 @@ describe("one log, one state", () => {
         const random = prng(chance);
         const { answers, hashes } = reference(commands);
         let member = new Member();
-        let flushed = { state: member.state.copy(), index: 0 };
+        let flushed = { state: member.flushed(), index: 0 };
         for (let crashes = 0, i = 0; i < commands.length; ) {
           const at = member.machine.applied.index;
-          if (random() < 0.3) flushed = { state: member.state.copy(), index: at };
+          if (random() < 0.3) flushed = { state: member.flushed(), index: at };
           if (random() < 0.2 && crashes++ < 5) {
             // In the middle of the next entry, as often as not.
             member.machine.begin({
@@ -231,7 +231,7 @@ describe("one log, one state", () => {
         // Both finish dropping: then they hold the very same records.
         const whole = new Member(states[commands.length]!.copy(), commands.length);
         for (const member of [whole, receiver]) member.dropAll();
-        expect([...receiver.state.records].sort()).toEqual([...whole.state.records].sort());
+        expect([...receiver.flushed().records].sort()).toEqual([...whole.flushed().records].sort());
         const attached = ({ machine: { lessor } }: Member): object[] =>
           lessor.list().map((id) => [id, lessor.lookup(id)!.remainingTtl, lessor.keys(id)]);
         expect(attached(receiver)).toEqual(attached(whole));
@@ -408,7 +408,7 @@ describe("results", () => {
           if (outcome.ok) expect(kvsIn(outcome.result)).toBe(0);
           expect(member.machine.stateHash).toBe(hashes[i + 1]);
         });
-        expect([...member.state.records].sort()).toEqual([...states[commands.length]!.records].sort());
+        expect([...member.flushed().records].sort()).toEqual([...states[commands.length]!.records].sort());
       }),
       { seed, numRuns: 120 },
     );
@@ -549,7 +549,7 @@ describe("what must not happen", () => {
     member.apply(put("a"));
     member.apply(put("b"));
     member.state.write(META_KEY, encodeMeta({ revision: 2, compactRevision: -1, hashA: 0, hashB: 0 }));
-    expect(() => member.reload()).toThrow(expect.objectContaining({ code: "STATE_CORRUPT" }));
+    expect(() => openMachine(member.state, 2)).toThrow(expect.objectContaining({ code: "STATE_CORRUPT" }));
   });
 });
 

@@ -41,6 +41,7 @@ test("a member that comes back behind the log catches up under load, and holds w
       dir: join(root, name),
       listenClientUrl: "ws://127.0.0.1:0",
       trailingEntries: 50,
+      trailingBytes: 10_000,
       flushIntervalMs: 100,
     });
   const nodes = await Promise.all(peers.map(({ name }) => open(name)));

@@ -18,16 +18,22 @@ interface StoredRecord {
 
 class MemoryRecords implements RecordStore {
   readonly all = new Map<string, StoredRecord>();
+  readonly #kept = new WeakMap<Uint8Array, KeyValue>();
 
   read(main: number, sub: number): KeyValue {
     const record = this.all.get(`${main}.${sub}`);
     if (record === undefined) throw new Error(`record ${main}.${sub} is gone`);
     return record.kv;
   }
-  put(kv: KeyValue, sub: number): void {
+  put(kv: KeyValue, sub: number): Uint8Array {
     this.all.set(`${kv.modRevision}.${sub}`, { main: kv.modRevision, sub, kv });
+    return this.#keep(kv);
   }
-  tombstone(key: Uint8Array, main: number, sub: number): void {
+  /** The history keeps bytes; what they stand for is looked up by the very object. */
+  told(_main: number, record: Uint8Array): KeyValue {
+    return this.#kept.get(record)!;
+  }
+  tombstone(key: Uint8Array, main: number, sub: number): Uint8Array {
     const kv = {
       key,
       createRevision: revision(0),
@@ -37,6 +43,12 @@ class MemoryRecords implements RecordStore {
       lease: NO_LEASE,
     };
     this.all.set(`${main}.${sub}`, { main, sub, kv });
+    return this.#keep(kv);
+  }
+  #keep(kv: KeyValue): Uint8Array {
+    const record = new Uint8Array(kv.key.length + kv.value.length);
+    this.#kept.set(record, kv);
+    return record;
   }
   drop(main: number, sub: number): void {
     this.all.delete(`${main}.${sub}`);

@@ -7,7 +7,7 @@ import type { Client } from "../../src/client/client.ts";
 import type { Request } from "../../src/protocol/requests.ts";
 import type { Response, ResultOf } from "../../src/protocol/responses.ts";
 import type { ServerOptions } from "../../src/server/options.ts";
-import { SimulatedCluster, SimulatedWorld, simulatedClient } from "../../src/testing/index.ts";
+import { LeaseCensus, ManyLeases, SimulatedCluster, SimulatedWorld, simulatedClient } from "../../src/testing/index.ts";
 
 const ELECTION_MS = 1_000;
 
@@ -309,4 +309,60 @@ test("a thousand leases that end together are all gone within seconds, and other
   }
   expect((await story.settle(client.lease.list())).leases).toEqual([]);
   expect(await story.settle(client.get("many/", { prefix: true, countOnly: true }))).toMatchObject({ count: 0 });
+});
+
+describe("a thousand leases through ten changes of leaders", () => {
+  const LEASES = 1_000;
+  const CHANGES = 10;
+
+  test.each([301, 302])("none ends early, none late, none is left behind (seed %i)", async (seed) => {
+    const story = new Story(seed);
+    const { world, cluster } = story;
+    await story.leader();
+    const census = new LeaseCensus({ electionTimeoutMs: ELECTION_MS });
+    const random = world.random("many leases");
+    const leases = new ManyLeases({
+      ...{ clock: world.clock, random, census, leases: LEASES, ttl: { min: 2, max: 30 } },
+      client: await story.client(),
+      members: await Promise.all(cluster.names.map((name) => story.client(name))),
+    });
+    await story.settle(leases.start());
+    let leader = await story.leader();
+    let changes = 0;
+    const watch = world.clock.every(10, () => {
+      const now = cluster.leader;
+      if (now === undefined || now === leader) return;
+      leader = now;
+      changes += 1;
+      census.leaderChanged(world.clock.now());
+    });
+
+    for (let round = 0; changes < CHANGES; round++) {
+      const old = await story.leader();
+      const before = changes;
+      const down = ["killed", "cut off", "paused"][round % 3];
+      if (down === "killed") cluster.kill(old, random() < 0.5 ? "cut" : "stays");
+      else if (down === "paused") cluster.pause(old, true);
+      else story.isolate(old);
+      expect(await world.until(() => changes > before, 20_000), `${down} in round ${round}`).toBe(true);
+      await world.runFor(random() * 3_000);
+      if (down === "killed") cluster.start(old);
+      else if (down === "paused") cluster.pause(old, false);
+      else cluster.healCuts();
+      await world.runFor(1_000 + random() * 2_000);
+      if (changes >= CHANGES / 2) leases.stopRenewing();
+    }
+    await story.leader();
+    const limit = story.now + (CHANGES + 1) * (30_000 + ELECTION_MS);
+    expect(await world.until(() => census.living.length === 0, limit - story.now)).toBe(true);
+    expect(await story.settle(leases.stop())).toBe(0);
+    watch.cancel();
+    expect(census.verdict()).toEqual({ verdict: "ok" });
+    expect(census.figures).toMatchObject({ leases: LEASES, ended: LEASES });
+    expect(census.figures.leaderChanges).toBeGreaterThanOrEqual(CHANGES);
+    // Not because nothing was seen.
+    expect(census.figures.counts).toBeGreaterThan(100);
+    expect(census.figures.mostOverdueMs).toBeGreaterThan(2_000);
+    expect(census.figures.renewals).toBeGreaterThan(100);
+  });
 });

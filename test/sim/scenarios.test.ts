@@ -119,7 +119,7 @@ describe("scenarios", () => {
   });
 
   test("a follower that was down until its log is gone catches up by snapshot", async () => {
-    const story = new Story(104, { trailingEntries: 3, trailingBytes: 1_000, flushIntervalMs: 100 });
+    const story = new Story(104, { trailingEntries: 3, trailingBytes: 500, flushIntervalMs: 100 });
     const { cluster, world } = story;
     const leader = await story.leader();
     const away = cluster.names.find((name) => name !== leader)!;
@@ -132,6 +132,30 @@ describe("scenarios", () => {
     expect(first).toBeGreaterThan(100);
     expect(story.server(away).figures().snapshotsInstalled).toBeGreaterThan(0);
     expect(story.server(away).status().stateHash).toBe(story.server(leader).status().stateHash);
+    expect(cluster.failures).toEqual([]);
+    story.end();
+  });
+
+  test("a member that is back within seconds finds the log of those seconds, whoever leads then", async () => {
+    const story = new Story(107, { trailingEntries: 3, trailingBytes: 16_000, flushIntervalMs: 100 });
+    const { cluster, world } = story;
+    const first = await story.leader();
+    const away = cluster.names.find((name) => name !== first)!;
+    cluster.kill(away, "stays");
+    for (let i = 0; i < 200; i++) await story.put(first, `k${i % 20}`, `${i}`);
+    cluster.start(away);
+    await world.runFor(200);
+    cluster.kill(first, "stays");
+    expect(await world.until(() => ![undefined, first].includes(cluster.leader), 3_000)).toBe(true);
+    const second = cluster.leader!;
+    await story.put(second, "k0", "after");
+    expect(story.server(away).figures().snapshotsInstalled).toBe(0);
+    // The window ends, so that a member which never comes back does not make the others keep their logs.
+    await world.runFor(70_000);
+    await story.put(second, "k0", "much later");
+    await world.runFor(1_000);
+    const { firstIndex, lastIndex } = story.server(second).status();
+    expect(lastIndex - firstIndex).toBeLessThan(10);
     expect(cluster.failures).toEqual([]);
     story.end();
   });
@@ -192,7 +216,7 @@ describe("scenarios", () => {
   });
 
   test("a power cut at any moment of a snapshot's arrival leaves a member that can start", async () => {
-    const story = new Story(106, { trailingEntries: 3, trailingBytes: 1_000, flushIntervalMs: 50 });
+    const story = new Story(106, { trailingEntries: 3, trailingBytes: 500, flushIntervalMs: 50 });
     const { cluster, world } = story;
     const leader = await story.leader();
     const away = cluster.names.find((name) => name !== leader)!;

@@ -94,7 +94,7 @@ describe("watches under faults keep their promises", () => {
       seconds: 40,
       workload: "watches",
       faults: FAULT_KINDS,
-      server: { trailingEntries: 1 },
+      server: { trailingEntries: 1, trailingBytes: 200 },
     });
   });
 });

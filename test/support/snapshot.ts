@@ -16,6 +16,8 @@ export const hmac = (key: Uint8Array, data: Uint8Array): Uint8Array =>
 export async function stateOf(fill: (member: Member) => void): Promise<{ state: StateBackend; member: Member }> {
   const member = new Member();
   fill(member);
+  // As before any flush.
+  member.machine.seal();
   const disk = new MemoryDisk({ clock: new FastClock(), random: seededRandom(1) });
   const records = [...member.state.records].map(
     ([name, value]) => [new Uint8Array(Buffer.from(name, "latin1")), value] as const,

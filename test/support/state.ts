@@ -7,7 +7,7 @@ import { isReadOnlyTxn } from "../../src/kv/txn.ts";
 import type { Command, Envelope } from "../../src/machine/command.ts";
 import { encodeEnvelope } from "../../src/machine/envelope-codec.ts";
 import { type Applied, type Machine, MachineLoader, type SlicedRead } from "../../src/machine/machine.ts";
-import type { StateStore } from "../../src/machine/state-store.ts";
+import { HEADROOM, type StateStore } from "../../src/machine/state-store.ts";
 import type { KeyValue } from "../../src/protocol/key-value.ts";
 import type { Request } from "../../src/protocol/requests.ts";
 import type { Result } from "../../src/protocol/responses.ts";
@@ -28,11 +28,14 @@ export class MemoryState implements StateStore {
     this.records.set(nameOf(key), value);
   }
 
+  writeRecord(name: string, record: Uint8Array): void {
+    this.records.set(name, record.subarray(HEADROOM));
+  }
+
   delete(key: Uint8Array): void {
     this.records.delete(nameOf(key));
   }
 
-  /** What a flush makes durable. */
   copy(): MemoryState {
     return new MemoryState(this.records);
   }
@@ -135,8 +138,15 @@ export class Member {
     while (!this.machine.compactStep(stepsOf(slice))) {}
   }
 
+  /** What a flush makes durable now. */
+  flushed(): MemoryState {
+    this.machine.seal();
+    return this.state.copy();
+  }
+
   /** Restarts from what is recorded now. */
   reload(): void {
+    this.machine.seal();
     this.machine = openMachine(this.state, this.machine.applied.index);
   }
 }
