@@ -285,6 +285,11 @@ export class Client implements AsyncDisposable {
     return { header, ...result };
   }
 
+  /** @internal What recipes need beside calls: time, chance, and whether there is but the one member of this process. */
+  get host(): { readonly clock: Clock; readonly random: Random; readonly isInProcess: boolean } {
+    return { clock: this.#clock, random: this.#random, isInProcess: this.#route.size === 0 };
+  }
+
   /** One request as it travels: what the calls above are made of. Asks another member where that is safe. */
   async request<Q extends Request>(request: Q, options: RequestOptions = {}): Promise<Response<ResultOf<Q>>> {
     const { signal } = options;
