@@ -27,6 +27,7 @@ test("these are the commands", () => {
   expect(leaves(buildProgram()).map(([words]) => words)).toEqual([
     ...["cluster", "server", "put", "get", "del", "txn", "watch", "compaction"],
     ...["lease grant", "lease revoke", "lease timetolive", "lease list", "lease keep-alive"],
+    ...["lock", "elect"],
     ...["member list", "member add", "member remove", "member promote", "member update"],
     ...["move-leader", "endpoint status", "endpoint hashkv", "endpoint health", "version"],
   ]);
@@ -68,6 +69,14 @@ describe("bad arguments give one line and change nothing", () => {
     ["a lease that is not hexadecimal", ["put", "a", "1", "--lease", "xyz"], 128, "bad lease ID (xyz)"],
     ["a TTL that is no number", ["lease", "grant", "long"], 128, "Give a whole number"],
     ["a lease to revoke that is not hexadecimal", ["lease", "revoke", "xyz"], 128, "bad lease ID (xyz)"],
+    ["a lock without a name", ["lock"], 128, "missing required argument 'name'"],
+    ["a lock with an empty name", ["lock", ""], 128, "a lock needs a name"],
+    ["a lock with a TTL of 0", ["lock", "a", "--ttl", "0"], 128, "Give a whole number from 1 on"],
+    ["a lock as a table", ["lock", "a", "-w", "table"], 4, "table not supported as output format"],
+    ["an empty command to lock", ["lock", "a", ""], 128, "the command to run is empty"],
+    ["an election without a proposal", ["elect", "a"], 128, "no proposal argument but -l not set"],
+    ["an election with an empty name", ["elect", "", "b"], 128, "an election needs a name"],
+    ["a proposal to listen to", ["elect", "a", "b", "-l"], 128, "proposal given but -l is set"],
     ["a value with ignore-value", ["put", "a", "1", "--ignore-value"], 128, "ignore-value"],
     ["a member id that is not hexadecimal", ["member", "remove", "zz"], 128, "expecting ID in Hex"],
     ["a member without an address", ["member", "add", "n4"], 128, "member peer urls not provided"],
