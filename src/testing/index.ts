@@ -1,8 +1,25 @@
 /** `quorate/testing`: the simulated world, its faults and the checkers, for quorate's own tests and for its users'. */
+export {
+  type ConfigCheckOptions,
+  type ConfigRecord,
+  type ConfigSight,
+  type ConfigWrite,
+  checkConfig,
+} from "./checkers/config.ts";
+export {
+  type Contention,
+  checkFencing,
+  type Effect,
+  type LandedEffect,
+  type Stop,
+  type Tenure,
+  unguardedOverlaps,
+} from "./checkers/fencing.ts";
 export { checkHashAgreement, HashAgreement, type HashSample } from "./checkers/hash-agreement.ts";
 export { checkLeases, type LeaseCheckOptions, type LeaseLife, type LeaseSight } from "./checkers/leases.ts";
 export { checkLinearizability, type LinearizabilityOptions } from "./checkers/linearizability.ts";
 export { checkLostWrites, type FinalState } from "./checkers/lost-writes.ts";
+export { checkObservations, type Observation } from "./checkers/observations.ts";
 export { checkSerializable } from "./checkers/serializable.ts";
 export type { Verdict } from "./checkers/verdict.ts";
 export {
@@ -36,8 +53,10 @@ export {
   Nemesis,
   type NemesisOptions,
 } from "./nemesis.ts";
-export { type SimOptions, type SimReport, simulate } from "./simulate.ts";
+export { type SimOptions, type SimReport, simulate, WORKLOADS, type WorkloadName } from "./simulate.ts";
 export { Gate, HostClock, VirtualClock } from "./virtual-clock.ts";
+export { ConfigWorkload, type ConfigWorkloadOptions } from "./workloads/config.ts";
+export { type ContenderOptions, ContenderWorkload, EFFECT_KEY } from "./workloads/contenders.ts";
 export { type Call, KvWorkload, type KvWorkloadOptions, type WorkloadCounts } from "./workloads/kv.ts";
 export { LeaseWorkload, type LeaseWorkloadOptions } from "./workloads/leases.ts";
 export { WatchWorkload, type WatchWorkloadOptions } from "./workloads/watches.ts";
