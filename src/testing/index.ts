@@ -56,7 +56,7 @@ export {
 export { type SimOptions, type SimReport, simulate, WORKLOADS, type WorkloadName } from "./simulate.ts";
 export { Gate, HostClock, VirtualClock } from "./virtual-clock.ts";
 export { ConfigWorkload, type ConfigWorkloadOptions } from "./workloads/config.ts";
-export { type ContenderOptions, ContenderWorkload, EFFECT_KEY } from "./workloads/contenders.ts";
+export { type ContenderOptions, ContenderWorkload, landedEffects } from "./workloads/contenders.ts";
 export { type Call, KvWorkload, type KvWorkloadOptions, type WorkloadCounts } from "./workloads/kv.ts";
 export { LeaseWorkload, type LeaseWorkloadOptions } from "./workloads/leases.ts";
 export { WatchWorkload, type WatchWorkloadOptions } from "./workloads/watches.ts";

@@ -22,7 +22,7 @@ import { SimulatedCluster, simulatedClient } from "./cluster.ts";
 import { History } from "./history.ts";
 import { type FaultKind, Nemesis } from "./nemesis.ts";
 import { ConfigWorkload } from "./workloads/config.ts";
-import { ContenderWorkload } from "./workloads/contenders.ts";
+import { ContenderWorkload, landedEffects } from "./workloads/contenders.ts";
 import { KvWorkload, type WorkloadCounts } from "./workloads/kv.ts";
 import { LeaseWorkload } from "./workloads/leases.ts";
 import { WatchWorkload } from "./workloads/watches.ts";
@@ -257,7 +257,7 @@ async function recipeVerdicts(
 ): Promise<Readonly<Record<string, Verdict>>> {
   if (contenders !== undefined) {
     const { tenures, effects, stops } = contenders;
-    const landed = await world.settle(contenders.landed(client));
+    const landed = await world.settle(landedEffects(client, contenders.kind));
     return {
       ...checkFencing({ tenures, effects, landed, stops }),
       ...(Object.keys(contenders.observed).length === 0

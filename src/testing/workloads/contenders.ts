@@ -23,21 +23,43 @@ export interface ContenderOptions {
   readonly clients: readonly Client[];
   /** Of elections: who only looks on. */
   readonly observers?: readonly Client[] | undefined;
+  /** Before the contenders' names, where several workloads contend for the same. No blanks. Default: nothing. */
+  readonly label?: string | undefined;
   /** Stops a contender's process, and lets it go on. */
   readonly pause: (contender: number, paused: boolean) => void;
   readonly note: (note: string, detail: string) => void;
   /** Seconds. Default 2 to 4. */
   readonly ttl?: { readonly min: number; readonly max: number } | undefined;
+  /** Longest time between two effects of a holder, milliseconds. Default 200. */
+  readonly workMs?: number | undefined;
   /** Longest pause of a contender, milliseconds. Default 8,000; 0: none. */
   readonly pauseMs?: number | undefined;
 }
 
-const NAME = "sim/turn";
-/** Each effect overwrites it: the key's history is the order in which effects landed. */
-export const EFFECT_KEY = "sim/effect";
 /** The last leader's value: observers must end on it. */
 const END = "end";
 const CALL_MS = 3_000;
+
+/** Each effect overwrites it: the key's history is the order in which effects landed. */
+function effectKey(kind: ContenderOptions["kind"]): string {
+  return `effect/${kind}`;
+}
+
+/** What the store kept of effects, read backwards from its newest revision. */
+export async function landedEffects(client: Client, kind: ContenderOptions["kind"]): Promise<readonly LandedEffect[]> {
+  const landed: LandedEffect[] = [];
+  let revision: number | undefined;
+  for (;;) {
+    const { kvs } = await client.get(effectKey(kind), { revision });
+    const kv = kvs[0];
+    if (kv === undefined) break;
+    const [token = "", id = ""] = kv.text().split(" ");
+    landed.push({ revision: kv.modRevision, token: Number(token), id });
+    if (kv.version === 1) break;
+    revision = kv.modRevision - 1;
+  }
+  return landed.reverse();
+}
 
 interface Turn {
   enter(options: { readonly signal: AbortSignal }): Promise<void>;
@@ -56,7 +78,10 @@ export class ContenderWorkload extends Calls {
   readonly proclaimed: Set<string> = new Set([END]);
   /** Turns of each contender. */
   readonly turns: number[];
+  readonly kind: ContenderOptions["kind"];
   readonly #o: ContenderOptions;
+  readonly #name: string;
+  readonly #effectKey: string;
   readonly #stop = new AbortController();
   readonly #done = new AbortController();
   readonly #finished: Promise<void>[] = [];
@@ -66,6 +91,9 @@ export class ContenderWorkload extends Calls {
   constructor(options: ContenderOptions) {
     super();
     this.#o = options;
+    this.kind = options.kind;
+    this.#name = `sim/${options.kind}`;
+    this.#effectKey = effectKey(options.kind);
     this.turns = options.clients.map(() => 0);
   }
 
@@ -96,7 +124,7 @@ export class ContenderWorkload extends Calls {
       const client = this.#o.clients[0]!;
       const last = await this.call(async () => {
         await using session = await Session.open(client, { ttl: 5, timeoutMs: CALL_MS });
-        const election = new Election(session, NAME);
+        const election = new Election(session, this.#name);
         await election.campaign(END);
         while (!this.caughtUp && !session.signal.aborted) await this.#wait(client.host.clock, 50);
         session.assertHeld();
@@ -111,21 +139,6 @@ export class ContenderWorkload extends Calls {
     return Object.values(this.observed).every((observations) => observations.at(-1)?.value === END);
   }
 
-  /** What the store kept, read backwards from its newest revision. */
-  async landed(client: Client): Promise<readonly LandedEffect[]> {
-    const landed: LandedEffect[] = [];
-    let revision: number | undefined;
-    for (;;) {
-      const { kvs } = await client.get(EFFECT_KEY, { revision });
-      const kv = kvs[0];
-      if (kv === undefined) return landed.reverse();
-      const [token = "", id = ""] = kv.text().split(" ");
-      landed.push({ revision: kv.modRevision, token: Number(token), id });
-      if (kv.version === 1) return landed.reverse();
-      revision = kv.modRevision - 1;
-    }
-  }
-
   async #contend(client: Client, contender: number): Promise<void> {
     const { random } = this.#o;
     const { min, max } = this.#o.ttl ?? { min: 2, max: 4 };
@@ -138,7 +151,7 @@ export class ContenderWorkload extends Calls {
       );
       if ("error" in opened) continue;
       const session = opened.value;
-      const turn = this.#o.kind === "lock" ? lockTurn(session) : this.#electionTurn(session, contender);
+      const turn = this.#o.kind === "lock" ? lockTurn(session, this.#name) : this.#electionTurn(session, contender);
       for (let turns = randomInt(random, 1, 3); turns > 0 && !signal.aborted; turns--) {
         const entered = await this.call(() => turn.enter({ signal }));
         if ("error" in entered) break;
@@ -155,7 +168,7 @@ export class ContenderWorkload extends Calls {
     const { clock: world, random, note } = this.#o;
     const { clock } = client.host;
     const token = turn.token!;
-    const holder = `contender ${contender}`;
+    const holder = this.#holder(contender);
     const tenure: Tenure = { holder, token, from: world.now(), until: Infinity, deadline: Infinity, lost: false };
     this.tenures.push(tenure);
     this.turns[contender]! += 1;
@@ -171,18 +184,23 @@ export class ContenderWorkload extends Calls {
     // A careless holder: it goes on after its loss, so its guard is all there is.
     const careless = random() < 0.3;
     for (let n = randomInt(random, 1, 5); n > 0 && (careless || tenure.until === Infinity); n--) {
-      const effect: Effect = { id: `${contender}.${this.effects.length}`, holder, token, outcome: "unknown" };
+      const effect: Effect = {
+        id: `${this.#o.label ?? ""}${contender}.${this.effects.length}`,
+        holder,
+        token,
+        outcome: "unknown",
+      };
       this.effects.push(effect);
       const done = await this.call(() =>
         client
           .txn({ timeoutMs: CALL_MS })
           .if(guard)
-          .then(op.put(EFFECT_KEY, `${token} ${effect.id}`))
+          .then(op.put(this.#effectKey, `${token} ${effect.id}`))
           .commit(),
       );
       if ("value" in done) effect.outcome = done.value.succeeded ? "landed" : "refused";
       else if (done.error?.outcome === "rejected") effect.outcome = "rejected";
-      await this.#wait(clock, random() * 200);
+      await this.#wait(clock, random() * (this.#o.workMs ?? 200));
       if (random() < 0.3) await this.call(() => turn.busy());
     }
     over(false);
@@ -192,10 +210,10 @@ export class ContenderWorkload extends Calls {
   }
 
   #electionTurn(session: Session, contender: number): Turn {
-    const election = new Election(session, NAME);
+    const election = new Election(session, this.#name);
     let n = 0;
     const value = (): string => {
-      const text = `${contender}/${session.lease}/${n++}`;
+      const text = `${this.#o.label ?? ""}${contender}/${session.lease}/${n++}`;
       this.proclaimed.add(text);
       return text;
     };
@@ -217,7 +235,7 @@ export class ContenderWorkload extends Calls {
     this.observed[name] = observations;
     const { signal } = this.#done;
     try {
-      for await (const { kv } of observeElection(client, NAME, { signal })) {
+      for await (const { kv } of observeElection(client, this.#name, { signal })) {
         const { createRevision: create, modRevision: mod } = kv;
         observations.push({ key: decodeUtf8(kv.key), create, mod, value: kv.text() });
       }
@@ -233,7 +251,7 @@ export class ContenderWorkload extends Calls {
       if (!this.#freezing) return;
       // The one that holds, more often than not: it is the one that may do harm.
       const now = random() < 0.7 ? this.tenures.find(({ until }) => until === Infinity) : undefined;
-      const holder = now?.holder ?? `contender ${randomInt(random, 0, clients.length - 1)}`;
+      const holder = now?.holder ?? this.#holder(randomInt(random, 0, clients.length - 1));
       const contender = Number(holder.split(" ")[1]);
       const stop: Stop = { holder, from: clock.now(), until: Infinity };
       this.stops.push(stop);
@@ -252,13 +270,17 @@ export class ContenderWorkload extends Calls {
     this.#o.pause(Number(stop.holder.split(" ")[1]), false);
   }
 
+  #holder(contender: number): string {
+    return `${this.#o.label ?? ""}contender ${contender}`;
+  }
+
   #wait(clock: Clock, ms: number): Promise<void> {
     return new Promise((resolve) => clock.after(ms, resolve));
   }
 }
 
-function lockTurn(session: Session): Turn {
-  const mutex = new Mutex(session, NAME);
+function lockTurn(session: Session, name: string): Turn {
+  const mutex = new Mutex(session, name);
   return {
     enter: (options) => mutex.lock(options),
     get token() {
