@@ -135,7 +135,7 @@ async function main(): Promise<number> {
         worker.child.kill("SIGSTOP");
         faults.contendersStopped += 1;
         // Past the TTL, so that what they hold goes to others.
-        await delay(1_000 * ttl! + 500 + random() * 3_000);
+        await delay(1_000 * ttl! + 1_000 + random() * 5_000);
         const stopped = now();
         worker.child.kill("SIGCONT");
         for (let i = 0; i < contenders!; i++)

@@ -2,6 +2,7 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { readdirSync, readFileSync } from "node:fs";
 import { expect, onTestFinished, test } from "vitest";
+import { freeBlock } from "../src/cli/ports.ts";
 import type { Client } from "../src/client/client.ts";
 import { Node } from "../src/node/node.ts";
 
@@ -14,7 +15,7 @@ const OUTPUT: Readonly<Record<string, string>> = {
   "initialize-once.ts": "10 processes, 1 initialization, all done: true\n",
 };
 /** Those that run on, each with a test of its own below. */
-const STORIES = ["config-watcher.ts", "leader-election.ts"];
+const STORIES = ["config-watcher.ts", "growing.ts", "leader-election.ts"];
 
 test("every example has its output here, is short, and stands in the README", () => {
   const names = readdirSync("examples").filter((name) => name.endsWith(".ts"));
@@ -86,6 +87,15 @@ test("config-watcher.ts", async () => {
   await program.says("off");
   program.child.kill("SIGTERM");
   expect(await program.ended).toBe(0);
+});
+
+test("growing.ts", async () => {
+  const program = new Program("growing.ts", {}, String(await freeBlock(6)));
+  const code = await program.ended;
+  expect({ code, output: program.output, errors: program.errors }).toEqual({
+    ...{ code: 0, errors: "" },
+    output: "2 members\n3 members\nwithout the first: hello\n",
+  });
 });
 
 test("leader-election.ts", async () => {

@@ -8,7 +8,7 @@ import { compare, op } from "../client/txn.ts";
 import type { ResponseHeader } from "../protocol/key-value.ts";
 import type { Compare } from "../protocol/requests.ts";
 import { Bounds, type WaitOptions } from "./bounds.ts";
-import { FIRST, keyOf, prefixOf, waitTurn } from "./queue.ts";
+import { type Claim, claim, FIRST, keyOf, prefixOf, waitTurn } from "./queue.ts";
 import type { Session } from "./session.ts";
 
 const TIDY_MS = 5_000;
@@ -38,6 +38,7 @@ export class Election {
   /** The create revision of the key, and whether it is known to lead. */
   #place: { readonly token: Revision; readonly leads: boolean } | undefined;
   #header: ResponseHeader | undefined;
+  #claim: Claim | undefined;
   #campaigning = false;
 
   /** Throws `INVALID_REQUEST` for an empty name. */
@@ -90,7 +91,8 @@ export class Election {
     const { client, lease } = session;
     session.assertHeld();
     this.#campaigning = true;
-    const led = this.token !== undefined;
+    const before = this.token;
+    this.#claim ??= claim(session, this.key);
     try {
       using bounds = new Bounds(client, options, session.signal);
       const { header, succeeded, results } = await bounds.persist((call) =>
@@ -103,7 +105,7 @@ export class Election {
       );
       const mine = succeeded ? undefined : (results[0] as GetOpResult).kvs[0]!;
       const token = mine?.createRevision ?? header.revision;
-      this.#place = { token, leads: led && this.#place?.token === token };
+      this.#place = { token, leads: before === token };
       if (mine !== undefined && compareBytes(mine.value, bytes) !== 0) {
         await this.#proclaim(token, bytes, { signal: bounds.signal });
       }
@@ -119,8 +121,8 @@ export class Election {
         StoreError.is(error, "LEASE_NOT_FOUND") ||
         StoreError.is(error, "ELECTION_NOT_LEADER") ||
         StoreError.is(error, "SESSION_LOST");
-      if (!led) await this.#withdraw();
-      else if (isOut) this.#place = undefined;
+      // Who led before, and whose key is there still, goes on leading.
+      if (isOut || this.token === undefined) await this.#withdraw();
       throw isOut && error.code !== "SESSION_LOST" ? this.#expired(error) : error;
     } finally {
       this.#campaigning = false;
@@ -151,6 +153,8 @@ export class Election {
     using bounds = new Bounds(this.session.client, { timeoutMs: TIDY_MS, ...options });
     const had = await this.#leave(place.token, bounds);
     this.#place = undefined;
+    this.#claim?.release();
+    this.#claim = undefined;
     return had;
   }
 
@@ -198,7 +202,9 @@ export class Election {
     const place = this.#place;
     this.#place = undefined;
     const { client, signal } = this.session;
-    if (signal.aborted) return;
+    const isLast = this.#claim?.release() ?? false;
+    this.#claim = undefined;
+    if (signal.aborted || !isLast) return;
     try {
       using bounds = new Bounds(client, { timeoutMs: TIDY_MS }, signal);
       if (place !== undefined) await this.#leave(place.token, bounds);

@@ -6,7 +6,7 @@ import { compare, op } from "../client/txn.ts";
 import type { ResponseHeader } from "../protocol/key-value.ts";
 import type { Compare } from "../protocol/requests.ts";
 import { Bounds, type WaitOptions } from "./bounds.ts";
-import { FIRST, keyOf, prefixOf, waitTurn } from "./queue.ts";
+import { type Claim, claim, FIRST, keyOf, prefixOf, waitTurn } from "./queue.ts";
 import type { Session } from "./session.ts";
 
 /** How long the key of an attempt that was given up is looked after before its lease has to end it. */
@@ -37,6 +37,7 @@ export class Mutex {
   readonly #prefix: Uint8Array;
   #token: Revision | undefined;
   #header: ResponseHeader | undefined;
+  #claim: Claim | undefined;
   #locking = false;
 
   /** Throws `INVALID_REQUEST` for an empty name. */
@@ -80,6 +81,8 @@ export class Mutex {
     using bounds = new Bounds(this.session.client, { timeoutMs: TIDY_MS, ...options });
     const had = await this.#release(token, bounds);
     this.#token = undefined;
+    this.#claim?.release();
+    this.#claim = undefined;
     return had;
   }
 
@@ -95,15 +98,22 @@ export class Mutex {
     session.assertHeld();
     this.#locking = true;
     const held = this.#token;
+    this.#claim ??= claim(session, this.key);
     let place: Revision | undefined;
-    let owns = false;
+    let settled = false;
     try {
       using bounds = new Bounds(session.client, options, session.signal);
       const entered = await this.#stand(bounds);
       place = entered.place;
       let header = entered.header;
       if (!entered.first) {
-        if (!wait) return false;
+        if (!wait) {
+          // Not left to the tidying: a place that stays would hold up others.
+          if (this.#claim.release()) await this.#release(place, bounds);
+          this.#claim = undefined;
+          settled = true;
+          return false;
+        }
         await waitTurn(session.client, this.#prefix, place, bounds);
         // Nobody before us, but perhaps only because our own key went too.
         const mine = await bounds.persist((call) => session.client.get(this.key, call));
@@ -113,14 +123,17 @@ export class Mutex {
       session.assertHeld();
       this.#token = place;
       this.#header = header;
-      owns = true;
+      settled = true;
       return true;
     } catch (error) {
       throw StoreError.is(error, "LEASE_NOT_FOUND") ? expired(this.session, error) : error;
     } finally {
       this.#locking = false;
-      // A place that was held before stays held. Without an answer there may be one still to come: it is looked for too.
-      if (!owns && held === undefined) await this.#tidy(place);
+      // A place that was held before stays held.
+      if (!settled && (held === undefined || (place !== undefined && place !== held))) {
+        this.#token = undefined;
+        await this.#tidy(place);
+      }
     }
   }
 
@@ -154,10 +167,15 @@ export class Mutex {
     return succeeded;
   }
 
-  /** Leaves the queue. Where that fails the lease does it, at its end. */
+  /**
+   * Leaves the queue. Where that fails the lease does it, at its end. Without an answer to the first request there may be a
+   * place still: it is looked for too.
+   */
   async #tidy(place: Revision | undefined): Promise<void> {
     const { client, signal } = this.session;
-    if (signal.aborted) return;
+    const isLast = this.#claim?.release() ?? false;
+    this.#claim = undefined;
+    if (signal.aborted || !isLast) return;
     try {
       using bounds = new Bounds(client, { timeoutMs: TIDY_MS }, signal);
       if (place !== undefined) await this.#release(place, bounds);

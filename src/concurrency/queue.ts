@@ -4,13 +4,14 @@
  * its place, and its holder's fencing token.
  */
 
-import { concatBytes, encodeUtf8 } from "../base/bytes.ts";
+import { concatBytes, encodeUtf8, toByteString } from "../base/bytes.ts";
 import { StoreError } from "../base/errors.ts";
 import type { LeaseId, Revision } from "../base/ids.ts";
 import type { Client } from "../client/client.ts";
 import { bytesOf, type GetOptions, invalid } from "../client/kv.ts";
 import type { ResponseHeader } from "../protocol/key-value.ts";
 import type { Bounds } from "./bounds.ts";
+import type { Session } from "./session.ts";
 
 /** Under which the keys of a lock or an election lie. As in etcd, the queue of `a` holds that of `a/b` too: avoid such names. */
 export function prefixOf(name: string | Uint8Array, what: string): Uint8Array {
@@ -22,6 +23,31 @@ export function prefixOf(name: string | Uint8Array, what: string): Uint8Array {
 /** As Go prints a lease with %x: signed, and without padding. */
 export function keyOf(prefix: Uint8Array, lease: LeaseId): Uint8Array {
   return concatBytes([prefix, encodeUtf8(lease.toString(16))]);
+}
+
+/** What one session stands for with one key: whoever of it leaves last takes the key away. */
+export interface Claim {
+  /** Gives it back; true if nobody else of this session has one. */
+  release(): boolean;
+}
+
+const claims = new WeakMap<Session, Map<string, number>>();
+
+export function claim(session: Session, key: Uint8Array): Claim {
+  const name = toByteString(key);
+  const mine = claims.get(session) ?? new Map<string, number>();
+  claims.set(session, mine);
+  mine.set(name, (mine.get(name) ?? 0) + 1);
+  let isHeld = true;
+  return {
+    release() {
+      const left = (mine.get(name) ?? 0) - (isHeld ? 1 : 0);
+      isHeld = false;
+      if (left === 0) mine.delete(name);
+      else mine.set(name, left);
+      return left === 0;
+    },
+  };
 }
 
 /** Who has the turn. */

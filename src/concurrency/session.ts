@@ -16,6 +16,7 @@ export interface SessionOptions extends RequestOptions {
 }
 
 const TTL = 60;
+const LOST_REVOKE_MS = 2_000;
 
 /**
  * A lease that is kept alive until the session ends, over lost connections and changes of leaders. What hangs on it (a
@@ -104,9 +105,11 @@ export class Session implements AsyncDisposable {
   }
 
   async #close(): Promise<void> {
+    // One that is lost is most likely cut off: its lease ends by itself, and nobody waits a whole TTL for that.
+    const timeoutMs = Math.min(this.ttl * 1000, this.#abort.signal.aborted ? LOST_REVOKE_MS : Infinity);
     this.#end(this.#lost("quorate: the session is closed"));
     try {
-      await this.client.lease.revoke(this.lease, { timeoutMs: this.ttl * 1000 });
+      await this.client.lease.revoke(this.lease, { timeoutMs });
     } catch (error) {
       if (!StoreError.is(error, "LEASE_NOT_FOUND")) throw error;
     }

@@ -141,6 +141,26 @@ describe("a mutex", () => {
     expect((await client.get(mutex.key)).kvs[0]?.createRevision).toBe(token);
   });
 
+  test("of two mutexes of one session, the one that gives up leaves the other its place", async () => {
+    const { client } = await member();
+    const a = await contender(client);
+    const b = await contender(client);
+    const twin = new Mutex(b.session, "jobs");
+    await a.mutex.lock();
+    const waiting = b.mutex.lock();
+    await queued(client, 2);
+    // Cut short before it has an answer, and while it waits.
+    const controller = new AbortController();
+    const early = failure(twin.lock({ signal: controller.signal }));
+    controller.abort();
+    await early;
+    expect(await failure(twin.lock({ timeoutMs: 20 }))).toMatchObject({ code: "DEADLINE_EXCEEDED" });
+    expect(await twin.tryLock()).toBe(false);
+    await a.mutex.unlock();
+    await waiting;
+    expect((await client.get(b.mutex.key)).kvs[0]?.createRevision).toBe(b.mutex.token);
+  });
+
   test("a wait that is cancelled, or takes too long, leaves the queue", async () => {
     const { client } = await member();
     const a = await contender(client);
