@@ -89,7 +89,7 @@ test("config-watcher.ts", async () => {
   expect(await program.ended).toBe(0);
 });
 
-test("growing.ts", async () => {
+test("growing.ts", { timeout: 300_000 }, async () => {
   const program = new Program("growing.ts", {}, String(await freeBlock(6)));
   const code = await program.ended;
   expect({ code, output: program.output, errors: program.errors }).toEqual({
@@ -98,7 +98,7 @@ test("growing.ts", async () => {
   });
 });
 
-test("leader-election.ts", async () => {
+test("leader-election.ts", { timeout: 300_000 }, async () => {
   const { client, env } = await member();
   const worked = async (name: string): Promise<void> => {
     while ((await client.get("example/worked")).kvs[0]?.text() !== name);
