@@ -2,7 +2,6 @@
 import { spawn } from "node:child_process";
 import { StoreError } from "../base/errors.ts";
 import type { Client } from "../client/client.ts";
-import { StoredKeyValue } from "../client/kv.ts";
 import { Election, observeElection } from "../concurrency/election.ts";
 import { Mutex } from "../concurrency/mutex.ts";
 import { Session } from "../concurrency/session.ts";
@@ -84,9 +83,8 @@ async function holding(
 /** The key that is held, in the shape of a `get`. */
 async function show(globals: Globals, client: Client, key: Uint8Array, lost: string, timeoutMs: number): Promise<void> {
   const response = await client.request({ kind: "range", key }, { timeoutMs });
-  const { kvs } = response.result;
-  if (kvs.length === 0) fail("error", lost);
-  print(globals, { ...response, result: { ...response.result, kvs: kvs.map((kv) => new StoredKeyValue(kv)) } });
+  if (response.result.kvs.length === 0) fail("error", lost);
+  print(globals, response);
 }
 
 /** Resolves on Ctrl-C, or when the session is lost. */

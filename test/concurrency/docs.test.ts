@@ -1,6 +1,6 @@
 /** The code of docs/concurrency.md runs as it stands, each piece on a member of its own. */
-import { readFileSync, rmSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { resolve } from "node:path";
 import { expect, onTestFinished, test, vi } from "vitest";
 
 const OUTPUT: readonly (readonly [string, readonly string[]])[] = [
@@ -24,11 +24,13 @@ test("every piece is run here", () => {
 
 test.each(OUTPUT)("%s", async (title, expected) => {
   const code = pieces.find(([each]) => each === title)![1];
-  const file = join(import.meta.dirname, `docs-${title.replaceAll(" ", "-")}-${process.pid}.ts`);
+  // Within the project, so that packages are found, and where git does not look.
+  mkdirSync(".sim", { recursive: true });
+  const file = resolve(".sim", `docs-${title.replaceAll(" ", "-")}-${process.pid}.ts`);
   writeFileSync(
     file,
     'import * as v from "valibot";\n' +
-      'import { ConfigWatcher, Election, initializeOnce, Mutex, Node, observeElection, op, Session, stm } from "../../src/index.ts";\n' +
+      'import { ConfigWatcher, Election, initializeOnce, Mutex, Node, observeElection, op, Session, stm } from "../src/index.ts";\n' +
       `export async function run() {\nawait using node = await Node.open({});\nconst client = node.client();\n${code}}\n`,
   );
   onTestFinished(() => rmSync(file));
