@@ -104,7 +104,8 @@ async function main(): Promise<number> {
     const end = now() + Number(values.seconds) * 1_000;
     const kill = async (): Promise<void> => {
       while (now() < end) {
-        await delay(2_000 + random() * 4_000);
+        // Each new leader gives leases their TTL anew: with quiet times between, those of stopped holders end too.
+        await delay(faults.leadersKilled === 0 ? 1_500 : 2_000 + random() * 5_000 * ttl!);
         if (now() >= end) return;
         const leader = await leaderName(client, ready);
         const pid = leader === undefined ? undefined : pids.get(leader);

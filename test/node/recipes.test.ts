@@ -18,6 +18,7 @@ test("contenders that are stopped past their TTL, while leaders die", { timeout:
     ...["--seconds", "5", "--contenders", "4", "--processes", "2", "--ttl", "2", "--seed", "7"],
   );
   expect(found).toMatchObject({ contenders: 4, violations: [] });
+  expect(found.leadersKilled).toBeGreaterThan(0);
   for (const kind of ["lock", "election"]) {
     const { turns, effectsLanded } = found[kind] as Record<string, number>;
     expect(turns).toBeGreaterThan(4);
