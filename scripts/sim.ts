@@ -7,14 +7,12 @@ import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
-import { type SimReport, simulate } from "../src/testing/index.ts";
+import { type SimReport, simulate, WORKLOADS } from "../src/testing/index.ts";
 
 const USAGE =
   "usage: npm run sim -- [--seed N | --seconds S] [--nodes 3] [--virtual SECONDS]\n" +
-  "         [--workload kv|leases|watches|once] [--json]\n" +
+  `         [--workload ${WORKLOADS.join("|")}] [--json]\n` +
   "example: npm run sim -- --seconds 60";
-
-const WORKLOADS = ["kv", "leases", "watches", "once"] as const;
 
 function number(text: string | undefined, name: string): number | undefined {
   if (text === undefined) return undefined;
@@ -81,9 +79,12 @@ async function main(): Promise<number> {
     }
     if (!values.json) {
       const { ok, failed, unknown } = report.operations;
+      const figures = Object.entries(report.figures)
+        .map(([name, count]) => `${name} ${count}`)
+        .join(", ");
       console.log(
         `seed ${seed}: ok, ${report.nodes} nodes, ${(report.virtualMs / 1_000).toFixed(0)} s virtual, ${ok} operations ` +
-          `(${failed} refused, ${unknown} unknown), trace ${report.traceHash}`,
+          `(${failed} refused, ${unknown} unknown)${figures === "" ? "" : `, ${figures}`}, trace ${report.traceHash}`,
       );
     }
     if (given !== undefined || performance.now() >= end) break;

@@ -17,6 +17,7 @@ export type {
 export type {
   KeepAlive,
   KeepAliveAnswer,
+  KeepAliveOptions,
   LeaseAnswer,
   LeaseListAnswer,
   Leases,
@@ -27,6 +28,19 @@ export type { ClientView, Namespace } from "./client/namespace.ts";
 export type { SnapshotInfo, SnapshotOptions, SnapshotStream } from "./client/snapshot.ts";
 export { type CompareOperator, compare, type Op, op, type Txn, type TxnOutcome } from "./client/txn.ts";
 export type { Watch, WatchBatch, WatchEvent, WatchOptions } from "./client/watch.ts";
+export type { WaitOptions } from "./concurrency/bounds.ts";
+export {
+  type ConfigUpdate,
+  type ConfigValidator,
+  ConfigWatcher,
+  type ConfigWatcherOptions,
+} from "./concurrency/config-watcher.ts";
+export { Election, type LeaderAnswer, observeElection } from "./concurrency/election.ts";
+export { type InitializeOptions, type Initializing, initializeOnce } from "./concurrency/initialize-once.ts";
+export { Mutex } from "./concurrency/mutex.ts";
+export { Session, type SessionOptions } from "./concurrency/session.ts";
+export type { StandardIssue, StandardResult, StandardSchemaV1 } from "./concurrency/standard-schema.ts";
+export { type Isolation, type Stm, type StmOptions, type StmResult, stm } from "./concurrency/stm.ts";
 export { type ConnectOptions, connect } from "./node/connect.ts";
 export { Node, type NodeOptions } from "./node/node.ts";
 export {

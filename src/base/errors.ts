@@ -120,6 +120,11 @@ export const FAILURES = {
     status: "RESOURCE_EXHAUSTED",
     message: "quorate: the write was applied, but its result was not kept for a repeated request",
   },
+  SESSION_LOST: { status: "FAILED_PRECONDITION", message: "quorate: the session has ended" },
+  LOCK_RELEASED: { status: "FAILED_PRECONDITION", message: "mutex: lock has already been released" },
+  ELECTION_NOT_LEADER: { status: "UNKNOWN", message: "election: not leader" },
+  ELECTION_NO_LEADER: { status: "UNKNOWN", message: "election: no leader" },
+  INVALID_CONFIG: { status: "INVALID_ARGUMENT", message: "quorate: the config value is invalid" },
 } as const;
 
 export type ErrorCode = keyof typeof FAILURES;

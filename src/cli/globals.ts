@@ -1,7 +1,7 @@
 /** The flags that every client command shares, and the client they lead to. */
 import { type Command, InvalidArgumentError, Option } from "commander";
 import type { Client } from "../client/client.ts";
-import { fail } from "./exit.ts";
+import { Ended, fail } from "./exit.ts";
 
 export const DEFAULT_ENDPOINTS = "127.0.0.1:7400,127.0.0.1:7402,127.0.0.1:7404";
 export const FORMATS = ["simple", "json", "fields", "table"] as const;
@@ -119,7 +119,8 @@ export async function withClient<T>(
       await client.close();
     }
   } catch (error) {
-    if (interrupt.signal.aborted) fail("interrupted", "interrupted");
+    // A command that was run has its own end, whatever ended it.
+    if (interrupt.signal.aborted && !(error instanceof Ended)) fail("interrupted", "interrupted");
     throw error;
   } finally {
     process.off("SIGINT", onSignal);

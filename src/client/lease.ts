@@ -23,6 +23,12 @@ export interface KeepAliveAnswer extends LeaseAnswer {
   readonly deadline: number;
 }
 
+export interface KeepAliveOptions {
+  readonly signal?: AbortSignal | undefined;
+  /** The newest grant or renewal, where it is known: its deadline holds until the first answer. */
+  readonly since?: Pick<KeepAliveAnswer, "ttl" | "deadline"> | undefined;
+}
+
 export interface TimeToLiveAnswer extends LeaseAnswer {
   /** 0 if there is no such lease; its `ttl` is -1 then. */
   readonly grantedTtl: number;
@@ -90,8 +96,8 @@ export class Leases {
    * @example
    * for await (const { ttl } of client.lease.keepAlive(id, { signal })) console.log(`${ttl} s more`);
    */
-  keepAlive(id: LeaseId, options: { readonly signal?: AbortSignal | undefined } = {}): KeepAlive {
-    return new KeepAlive(this.#host, id, options.signal);
+  keepAlive(id: LeaseId, options: KeepAliveOptions = {}): KeepAlive {
+    return new KeepAlive(this.#host, id, options);
   }
 
   /** How much a lease has left, and with `keys` what is attached to it. No such lease is `ttl: -1`, not an error. */
@@ -134,9 +140,10 @@ export class KeepAlive implements AsyncIterableIterator<KeepAliveAnswer>, AsyncD
   #end: { readonly reason: unknown } | undefined;
   #told = false;
 
-  constructor(host: LeaseHost, id: LeaseId, signal: AbortSignal | undefined) {
+  constructor(host: LeaseHost, id: LeaseId, { signal, since }: KeepAliveOptions) {
     this.#host = host;
     this.id = id;
+    if (since !== undefined) this.#renewed(since.deadline);
     const onAbort = (): void => this.#stop.abort(new StoreError("CANCELLED", { cause: signal?.reason }));
     if (signal?.aborted === true) onAbort();
     else signal?.addEventListener("abort", onAbort, { once: true });
@@ -146,14 +153,16 @@ export class KeepAlive implements AsyncIterableIterator<KeepAliveAnswer>, AsyncD
       else stop.addEventListener("abort", () => resolve(reasonOf(stop)), { once: true });
     });
     // Whatever is under way, its owner hears of the end at once.
-    this.ended = Promise.race([stopped, this.#run()]).then((reason) => {
-      signal?.removeEventListener("abort", onAbort);
-      this.#overdue?.cancel();
-      this.#stop.abort();
-      this.#end = { reason };
-      for (const taker of this.#takers.splice(0)) this.#tellEnd(taker);
-      return reason;
-    });
+    this.ended = Promise.race([stopped, this.#run(since === undefined ? FIRST_MS : attemptMs(since.ttl))]).then(
+      (reason) => {
+        signal?.removeEventListener("abort", onAbort);
+        this.#overdue?.cancel();
+        this.#stop.abort();
+        this.#end = { reason };
+        for (const taker of this.#takers.splice(0)) this.#tellEnd(taker);
+        return reason;
+      },
+    );
   }
 
   /** See `KeepAliveAnswer`. `undefined` before the first answer. */
@@ -212,17 +221,17 @@ export class KeepAlive implements AsyncIterableIterator<KeepAliveAnswer>, AsyncD
   }
 
   /** Resolves with why it ended; never rejects. */
-  async #run(): Promise<unknown> {
+  async #run(firstMs: number): Promise<unknown> {
     const { clock, send, pause } = this.#host;
     const { signal } = this.#stop;
     const request = { kind: "leaseKeepAlive", id: this.id } as const;
-    let attemptMs = FIRST_MS;
+    let mostMs = firstMs;
     for (;;) {
       let wait: number;
       const sentAt = clock.now();
       try {
         const left = this.#deadline === undefined ? FIRST_MS : Math.max(1, this.#deadline - sentAt);
-        const { header, result } = await send(request, { signal, timeoutMs: Math.min(attemptMs, left) });
+        const { header, result } = await send(request, { signal, timeoutMs: Math.min(mostMs, left) });
         const { ttl } = result;
         if (signal.aborted) return reasonOf(signal);
         if (ttl <= 0) return notFound(this.id);
@@ -232,7 +241,7 @@ export class KeepAlive implements AsyncIterableIterator<KeepAliveAnswer>, AsyncD
         if (deadline <= now) return tooLate();
         this.#renewed(deadline);
         this.#deliver({ header, id: this.id, ttl, deadline });
-        attemptMs = Math.min(ATTEMPT_MS_MAX, Math.max(ATTEMPT_MS_MIN, (ttl * 1000) / 3));
+        mostMs = attemptMs(ttl);
         wait = Math.max(0, sentAt + (ttl * 1000) / 3 - now);
       } catch (error) {
         if (signal.aborted) return reasonOf(signal);
@@ -253,6 +262,10 @@ export class KeepAlive implements AsyncIterableIterator<KeepAliveAnswer>, AsyncD
 
 /** Asking again would only repeat the refusal. */
 const FINAL: ReadonlySet<Status> = new Set<Status>(["CANCELLED", "INVALID_ARGUMENT", "NOT_FOUND", "UNAUTHENTICATED"]);
+
+function attemptMs(ttl: number): number {
+  return Math.min(ATTEMPT_MS_MAX, Math.max(ATTEMPT_MS_MIN, (ttl * 1000) / 3));
+}
 
 function notFound(id: LeaseId): StoreError {
   return new StoreError("LEASE_NOT_FOUND", { details: { leaseId: id } });

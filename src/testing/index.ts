@@ -1,10 +1,28 @@
 /** `quorate/testing`: the simulated world, its faults and the checkers, for quorate's own tests and for its users'. */
+
+export {
+  type ConfigCheckOptions,
+  type ConfigRecord,
+  type ConfigSight,
+  type ConfigWrite,
+  checkConfig,
+} from "./checkers/config.ts";
 export { checkExactlyOnce, type OnceEffect, type OnceOperation } from "./checkers/exactly-once.ts";
+export {
+  type Contention,
+  checkFencing,
+  type Effect,
+  type LandedEffect,
+  type Stop,
+  type Tenure,
+  unguardedOverlaps,
+} from "./checkers/fencing.ts";
 export { checkHashAgreement, HashAgreement, type HashSample } from "./checkers/hash-agreement.ts";
 export { LeaseCensus, type LeaseCensusFigures, type LeaseCensusOptions } from "./checkers/lease-census.ts";
 export { checkLeases, type LeaseCheckOptions, type LeaseLife, type LeaseSight } from "./checkers/leases.ts";
 export { checkLinearizability, type LinearizabilityOptions } from "./checkers/linearizability.ts";
 export { checkLostWrites, type FinalState } from "./checkers/lost-writes.ts";
+export { checkObservations, type Observation } from "./checkers/observations.ts";
 export { checkSerializable } from "./checkers/serializable.ts";
 export type { Verdict } from "./checkers/verdict.ts";
 export {
@@ -39,8 +57,10 @@ export {
   Nemesis,
   type NemesisOptions,
 } from "./nemesis.ts";
-export { type SimOptions, type SimReport, simulate } from "./simulate.ts";
+export { type SimOptions, type SimReport, simulate, WORKLOADS, type WorkloadName } from "./simulate.ts";
 export { Gate, HostClock, VirtualClock } from "./virtual-clock.ts";
+export { ConfigWorkload, type ConfigWorkloadOptions } from "./workloads/config.ts";
+export { type ContenderOptions, ContenderWorkload, landedEffects } from "./workloads/contenders.ts";
 export { type Call, KvWorkload, type KvWorkloadOptions, type WorkloadCounts } from "./workloads/kv.ts";
 export { LeaseWorkload, type LeaseWorkloadOptions } from "./workloads/leases.ts";
 export { ManyLeases, type ManyLeasesOptions } from "./workloads/many-leases.ts";

@@ -12,9 +12,11 @@ import type { Request } from "../protocol/requests.ts";
 import type { Response } from "../protocol/responses.ts";
 import type { ServerOptions } from "../server/options.ts";
 import { checkExactlyOnce, type OnceEffect } from "./checkers/exactly-once.ts";
+import { checkFencing, type Effect, unguardedOverlaps } from "./checkers/fencing.ts";
 import { checkLeases } from "./checkers/leases.ts";
 import { checkLinearizability } from "./checkers/linearizability.ts";
 import { checkLostWrites } from "./checkers/lost-writes.ts";
+import { checkObservations } from "./checkers/observations.ts";
 import { checkSerializable } from "./checkers/serializable.ts";
 import { OK, type Verdict, violation } from "./checkers/verdict.ts";
 import { checkWatches, type WatchedEvent } from "./checkers/watches.ts";
@@ -22,6 +24,8 @@ import { SimulatedCluster, simulatedClient } from "./cluster.ts";
 import { cutting } from "./cutting.ts";
 import { History } from "./history.ts";
 import { type FaultKind, Nemesis } from "./nemesis.ts";
+import { ConfigWorkload } from "./workloads/config.ts";
+import { ContenderWorkload, landedEffects } from "./workloads/contenders.ts";
 import { KvWorkload, type WorkloadCounts } from "./workloads/kv.ts";
 import { LeaseWorkload } from "./workloads/leases.ts";
 import { ONCE_RANGE, OnceWorkload, onceEffect } from "./workloads/once.ts";
@@ -37,13 +41,16 @@ export interface SimOptions {
   readonly clients?: number;
   /**
    * What the clients do. "kv" by default. Leases move revisions by themselves, so the two do not mix. "watches": as "kv",
-   * and others watch. "once": writes that bear names, over connections that are cut.
+   * and others watch. "once": writes that bear names, over connections that are cut. "lock", "election", "config": the recipes, each with contenders, observers or watchers.
    */
-  readonly workload?: "kv" | "leases" | "watches" | "once";
+  readonly workload?: WorkloadName;
   readonly faults?: readonly FaultKind[];
   readonly server?: Partial<ServerOptions>;
   readonly keepTrace?: boolean;
 }
+
+export const WORKLOADS = ["kv", "leases", "watches", "once", "lock", "election", "config"] as const;
+export type WorkloadName = (typeof WORKLOADS)[number];
 
 export interface SimReport {
   readonly seed: number;
@@ -53,6 +60,8 @@ export interface SimReport {
   readonly verdicts: Readonly<Record<string, Verdict>>;
   readonly operations: WorkloadCounts;
   readonly errors: Readonly<Record<string, number>>;
+  /** What else the workload counted. */
+  readonly figures: Readonly<Record<string, number>>;
   /** Which kinds this seed allowed, and how often each struck. */
   readonly faults: Readonly<Record<string, number>>;
   readonly hashComparisons: number;
@@ -68,6 +77,9 @@ export interface SimReport {
 const LIVENESS_MS = 30_000;
 /** The longest TTL of the workload, the election timeout that a change of leaders adds, and two seconds. */
 const LEASES_MS = 6_000 + 1_000 + 2_000;
+
+/** Each contender's turn may be held up by the TTLs of others that died. */
+const PROGRESS_MS = 90_000;
 
 const WATCHERS = 6;
 
@@ -131,7 +143,11 @@ export async function simulate(options: SimOptions): Promise<SimReport> {
     thinkMs: 150,
     note: (note, detail) => history.note(world.clock.now(), note, "", detail),
   });
-  const workload = options.workload === "leases" ? leases : options.workload === "once" ? once : kv;
+  const recipes = await recipesOf(world, urls, options.workload, (note, detail) =>
+    history.note(world.clock.now(), note, "", detail),
+  );
+  const workload =
+    recipes.workload ?? (options.workload === "leases" ? leases : options.workload === "once" ? once : kv);
   const watchers = await Promise.all(
     Array.from({ length: options.workload === "watches" ? WATCHERS : 0 }, (_, i) =>
       simulatedClient(world, `watcher${i}`, urls),
@@ -165,6 +181,7 @@ export async function simulate(options: SimOptions): Promise<SimReport> {
       healed = true;
     });
     await world.until(() => healed, 60_000);
+    if (recipes.contenders !== undefined) verdicts["progress resumes"] = await progress(world, recipes.contenders);
     let quiet = false;
     void workload.stop().then(() => {
       quiet = true;
@@ -185,6 +202,7 @@ export async function simulate(options: SimOptions): Promise<SimReport> {
     verdicts["serves after the faults"] = await finalChecks(world, clients[0]!, kv, history, verdicts);
     if (watchers.length > 0) Object.assign(verdicts, await watchVerdicts(world, cluster, watches));
     if (workload === once) Object.assign(verdicts, await onceVerdicts(world, cluster, once));
+    Object.assign(verdicts, await recipeVerdicts(world, clients[0]!, recipes));
     if (workload === leases) verdicts["no lease is left behind"] = await leftovers(world, cluster);
   }
   sampler.cancel();
@@ -208,6 +226,7 @@ export async function simulate(options: SimOptions): Promise<SimReport> {
     verdicts,
     operations: workload.counts,
     errors: Object.fromEntries(workload.errors),
+    figures: figuresOf(recipes),
     faults: Object.fromEntries(nemesis.kinds.map((kind) => [kind, nemesis.counts.get(kind) ?? 0])),
     hashComparisons: cluster.hashes.compared,
     virtualMs: world.clock.now(),
@@ -216,9 +235,92 @@ export async function simulate(options: SimOptions): Promise<SimReport> {
     history,
     trace: world.trace.lines,
   };
-  await world.settle(Promise.all([...clients, ...watchers].map((client) => client.close())));
+  await world.settle(Promise.all([...clients, ...watchers, ...recipes.clients].map((client) => client.close())));
   for (const name of cluster.names) cluster.kill(name, "stays");
   return report;
+}
+
+interface Recipes {
+  readonly clients: readonly Client[];
+  readonly contenders?: ContenderWorkload;
+  readonly config?: ConfigWorkload;
+  readonly workload?: ContenderWorkload | ConfigWorkload;
+}
+
+/** Who contends, looks on or watches, each on a host of its own. */
+async function recipesOf(
+  world: SimulatedWorld,
+  urls: readonly string[],
+  name: WorkloadName | undefined,
+  note: (note: string, detail: string) => void,
+): Promise<Recipes> {
+  const random = world.random("recipes");
+  const some = (kind: string, count: number): Promise<Client[]> =>
+    Promise.all(Array.from({ length: count }, (_, i) => simulatedClient(world, `${kind}${i}`, urls)));
+  if (name === "lock" || name === "election") {
+    const contending = await some("contender", randomInt(random, 3, 6));
+    const observers = await some("observer", name === "election" ? 3 : 0);
+    const contenders = new ContenderWorkload({
+      ...{ kind: name, clock: world.clock, random, clients: contending, observers, note },
+      pause: (contender, paused) => {
+        const host = world.host(`contender${contender}`);
+        if (paused) host.pause();
+        else host.resume();
+      },
+    });
+    return { clients: [...contending, ...observers], contenders, workload: contenders };
+  }
+  if (name !== "config") return { clients: [] };
+  const writers = await some("writer", 2);
+  const watching = await some("watching", 6);
+  const config = new ConfigWorkload({ random, writers, watchers: watching });
+  return { clients: [...writers, ...watching], config, workload: config };
+}
+
+/** Nobody is stopped any more: everybody must get a turn again. */
+async function progress(world: SimulatedWorld, contenders: ContenderWorkload): Promise<Verdict> {
+  contenders.thaw();
+  const before = [...contenders.turns];
+  const left = (): string[] => contenders.turns.flatMap((turns, i) => (turns === before[i] ? [`contender ${i}`] : []));
+  await world.until(() => left().length === 0, PROGRESS_MS);
+  return left().length === 0
+    ? OK
+    : violation(`no turn within ${PROGRESS_MS} ms after the faults ended: ${left().join(", ")}`);
+}
+
+async function recipeVerdicts(
+  world: SimulatedWorld,
+  client: Client,
+  { contenders, config }: Recipes,
+): Promise<Readonly<Record<string, Verdict>>> {
+  if (contenders !== undefined) {
+    const { tenures, effects, stops } = contenders;
+    const landed = await world.settle(landedEffects(client, contenders.kind));
+    return {
+      ...checkFencing({ tenures, effects, landed, stops }),
+      ...(Object.keys(contenders.observed).length === 0
+        ? {}
+        : { "observers see leaders in order": checkObservations(contenders.observed, contenders.proclaimed) }),
+    };
+  }
+  if (config === undefined) return {};
+  await world.until(() => config.caughtUp, LIVENESS_MS);
+  const verdicts = config.verdicts();
+  await world.settle(config.close());
+  return verdicts;
+}
+
+function figuresOf({ contenders, config }: Recipes): Readonly<Record<string, number>> {
+  if (config !== undefined) return config.figures;
+  if (contenders === undefined) return {};
+  const { tenures, effects, stops } = contenders;
+  const count = (outcome: Effect["outcome"]): number => effects.filter((effect) => effect.outcome === outcome).length;
+  return {
+    turns: tenures.length,
+    ...{ lost: tenures.filter(({ lost }) => lost).length, stops: stops.length },
+    ...{ landed: count("landed"), refused: count("refused"), unknown: count("unknown") },
+    unguardedOverlaps: unguardedOverlaps(tenures),
+  };
 }
 
 /** Reads the store at each revision, and holds what the watches told against it. */

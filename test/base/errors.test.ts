@@ -46,7 +46,7 @@ describe("StoreError", () => {
     ]);
     expect(Object.keys(FAILURES).indexOf("DISK_FULL")).toBe(50);
     for (const { message } of Object.values(FAILURES)) {
-      expect(message).toMatch(/^(etcdserver: |quorate: |context deadline exceeded$)/);
+      expect(message).toMatch(/^(etcdserver: |quorate: |mutex: |election: |context deadline exceeded$)/);
     }
   });
 });

@@ -149,6 +149,43 @@ describe("writes are applied exactly once under faults", () => {
   });
 });
 
+describe("locks, elections and configs under faults keep their promises", () => {
+  const drawn = commitSeed();
+  const SEEDS = { lock: [51, drawn], election: [55, drawn], config: [57, drawn] } as const;
+  const PROMISES = [
+    ...["no effect of an older token lands late", "effects end as they were told to", "tokens rise"],
+    ...["one holder at a time", "losses are learned in time", "progress resumes"],
+  ];
+
+  test.each(["lock", "election"] as const)("%s: holders stopped past their TTL, others that die", async (workload) => {
+    const totals = { turns: 0, lost: 0, stops: 0 };
+    for (const seed of SEEDS[workload]) {
+      const { verdicts, figures } = await holds({ seed, seconds: 20, workload });
+      for (const promise of PROMISES) expect(verdicts).toHaveProperty([promise]);
+      if (workload === "election") expect(verdicts).toHaveProperty(["observers see leaders in order"]);
+      for (const name of ["turns", "lost", "stops"] as const) totals[name] += figures[name] ?? 0;
+    }
+    // What is never lost is not tested.
+    expect(totals.turns).toBeGreaterThan(20);
+    expect(totals.lost).toBeGreaterThan(0);
+    expect(totals.stops).toBeGreaterThan(5);
+  });
+
+  test("config: every watcher ends on the newest, through compactions", async () => {
+    for (const seed of SEEDS.config) {
+      const { verdicts, figures } = await holds({ seed, seconds: 15, workload: "config" });
+      for (const promise of ["tell what was written", "go forwards", "end on the newest"]) {
+        expect(verdicts).toHaveProperty([`configs ${promise}`]);
+      }
+      for (const kind of ["values", "invalid", "absent"]) expect(figures[kind]).toBeGreaterThan(0);
+    }
+  });
+
+  test("every kind of fault at once", async () => {
+    await holds({ seed: 59, nodes: 3, seconds: 30, workload: "lock", faults: FAULT_KINDS });
+  });
+});
+
 test("the same seed gives the same trace, byte for byte, and another seed another one", async () => {
   const options = { nodes: 3, seconds: 10, keepTrace: true };
   const one = await simulate({ ...options, seed: 5 });
