@@ -101,8 +101,8 @@ describe("watches under faults keep their promises", () => {
 
 describe("writes are applied exactly once under faults", () => {
   const drawn = commitSeed();
-  test.each([41, 42, 43, 44, drawn])("seed %i", async (seed) => {
-    const report = await holds({ seed, seconds: 15, workload: "once" });
+  test.each([41, 42, 43, drawn])("seed %i", async (seed) => {
+    const report = await holds({ seed, seconds: 12, workload: "once" });
     expect(report.verdicts).toHaveProperty(["exactly once"]);
   });
 
@@ -110,7 +110,7 @@ describe("writes are applied exactly once under faults", () => {
     await holds({
       seed: 45,
       nodes: 3,
-      seconds: 30,
+      seconds: 25,
       workload: "once",
       faults: FAULT_KINDS,
       server: { clientIdleMs: 400, trailingEntries: 1 },
