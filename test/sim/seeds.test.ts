@@ -132,8 +132,8 @@ describe("a quota that is hit again and again under faults, with little history 
 
 describe("writes are applied exactly once under faults", () => {
   const drawn = commitSeed();
-  test.each([41, 42, 43, 44, drawn])("seed %i", async (seed) => {
-    const report = await holds({ seed, seconds: 15, workload: "once" });
+  test.each([41, 42, 43, drawn])("seed %i", async (seed) => {
+    const report = await holds({ seed, seconds: 12, workload: "once" });
     expect(report.verdicts).toHaveProperty(["exactly once"]);
   });
 
@@ -141,7 +141,7 @@ describe("writes are applied exactly once under faults", () => {
     await holds({
       seed: 45,
       nodes: 3,
-      seconds: 30,
+      seconds: 25,
       workload: "once",
       faults: FAULT_KINDS,
       server: { clientIdleMs: 400, trailingEntries: 1 },
