@@ -55,6 +55,8 @@ export interface ServerOptions {
   readonly leaseCheckpointIntervalMs?: number | undefined;
   /** How often an idle watch that asked for it hears how far it is: etcd's `watch-progress-notify-interval`. */
   readonly watchProgressIntervalMs?: number | undefined;
+  /** "joint": every change of members goes through a joint phase, also where one step would do. To test that phase. */
+  readonly membershipTransition?: "auto" | "joint" | undefined;
 }
 
 /** The world of a whole member: what the platform gives, and the network. */
@@ -76,4 +78,5 @@ export const DEFAULTS = {
   maxPendingBytes: 134_217_728,
   leaseCheckpointIntervalMs: 300_000,
   watchProgressIntervalMs: 600_000,
+  membershipTransition: "auto",
 } as const;

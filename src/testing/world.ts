@@ -14,7 +14,7 @@ import { MemoryNetwork } from "../transport/memory.ts";
 import type { Connection, Network } from "../transport/network.ts";
 import { guardDisk } from "./process-disk.ts";
 import { Trace } from "./trace.ts";
-import { Gate, HostClock, VirtualClock } from "./virtual-clock.ts";
+import { ClockDrift, Gate, HostClock, VirtualClock } from "./virtual-clock.ts";
 
 export interface WorldOptions {
   readonly seed: number;
@@ -111,11 +111,15 @@ export class SimulatedWorld {
   }
 }
 
+export type Power = "stays" | "cut" | "torn";
+
 /** One machine: a disk that outlives the processes on it. */
 export class Host {
   readonly name: string;
   readonly #world: SimulatedWorld;
   readonly #pauseGate: Gate;
+  /** Of the machine, so it outlives its processes. */
+  readonly drift: ClockDrift;
   #lifeGate: Gate | undefined;
   #boots = 0;
   #disk: MemoryDisk;
@@ -125,6 +129,7 @@ export class Host {
     this.#world = world;
     this.name = name;
     this.#pauseGate = new Gate(world.clock);
+    this.drift = new ClockDrift(world.clock);
     this.#disk = this.#newDisk();
   }
 
@@ -162,7 +167,7 @@ export class Host {
     const life = new Gate(this.#world.clock);
     this.#lifeGate = life;
     const boot = ++this.#boots;
-    const clock = new HostClock(this.#world.clock, [this.#pauseGate, life]);
+    const clock = new HostClock(this.#world.clock, [this.#pauseGate, life], this.drift);
     return {
       clock,
       random: randomOf(this.#world.random(`${this.name} boot ${boot}`)),
@@ -174,13 +179,17 @@ export class Host {
     };
   }
 
-  /** kill -9, or with `power: "cut"` the loss of all that the disk has not synced. Connections break. */
-  kill(power: "stays" | "cut"): void {
+  /**
+   * kill -9, or with `power: "cut"` the loss of what the disk has not synced; with "torn", some of that survives in
+   * pieces. Connections break.
+   */
+  kill(power: Power): void {
     this.#pauseGate.resume();
     this.#lifeGate?.stop();
     this.#lifeGate = undefined;
     this.#world.network.crash(this.name);
     if (power === "cut") this.disk.crash();
+    else if (power === "torn") this.disk.crash({ keepUnsynced: "holes", tear: true });
     else this.disk.release();
   }
 

@@ -36,7 +36,16 @@ export interface KvWorkloadOptions {
   readonly timeoutMs?: number;
   /** Mean pause of a client between two operations. */
   readonly thinkMs?: number;
+  /** What a client does at each turn instead of a mixture of everything. */
+  readonly turn?: Turn;
 }
+
+/** One client's turn: `perform` records and never rejects; it gives undefined unless the operation was answered. */
+export type Turn = (
+  perform: (request: HistoryRequest) => Promise<HistoryResult | undefined>,
+  random: RandomSource,
+  process: number,
+) => Promise<void>;
 
 export interface WorkloadCounts {
   invoked: number;
@@ -85,7 +94,10 @@ export class KvWorkload {
     const think = this.#options.thinkMs ?? 100;
     while (!this.#stopping) {
       await new Promise<void>((resolve) => clock.after(random() * 2 * think, resolve));
-      if (!this.#stopping) await this.perform(call, process, this.#draw());
+      if (this.#stopping) return;
+      const { turn } = this.#options;
+      if (turn === undefined) await this.perform(call, process, this.#draw());
+      else await turn((request) => this.perform(call, process, request), random, process);
     }
   }
 
