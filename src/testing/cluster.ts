@@ -53,6 +53,7 @@ export class SimulatedCluster implements FaultControls {
   readonly #roles = new Map<string, string>();
   /** One change of members after the other. */
   #changes: Promise<void> = Promise.resolve();
+  #changesUnderWay = 0;
   #generations = 1;
   readonly #servers = new Map<string, Server>();
   readonly #ids = new Map<string, string>();
@@ -270,7 +271,8 @@ export class SimulatedCluster implements FaultControls {
   /** Changes one bit of what a member has on its disk. It may notice at once, later or never; then it is replaced. */
   damage(name: string): string {
     if (!this.#names.includes(name)) return "gone";
-    if ([...this.#tolerated.values()].some((codes) => codes.has("WAL_CORRUPT"))) return "one is damaged already";
+    // A second lost disk, or one more voter that cannot start yet, could cost the majority for good.
+    if (this.#damaged !== undefined || this.#changesUnderWay > 0) return "not while another is replaced";
     this.#tolerate(name, DAMAGE);
     this.kill(name, "stays");
     const what = this.world.host(name).disk.flip() ?? "nothing there";
@@ -280,8 +282,7 @@ export class SimulatedCluster implements FaultControls {
 
   /** Its disk is lost: it is removed, and a new member takes its place. Resolves once that one has been let in. */
   replace(name: string): Promise<void> {
-    return this.#change(async () => {
-      if (!this.#names.includes(name)) return;
+    return this.#change(this.#damaged ?? name, async (name) => {
       this.#tolerate(name, ["MEMBER_REMOVED"]);
       this.kill(name, "cut");
       await this.#remove(name);
@@ -292,7 +293,8 @@ export class SimulatedCluster implements FaultControls {
 
   /** A member comes as a learner, is promoted, stays for a while and leaves again. */
   async visit(stayMs: number): Promise<void> {
-    await this.#change(async () => {
+    if (this.#damaged !== undefined) return;
+    await this.#change(undefined, async () => {
       this.#generations += 1;
       const name = `guest-${this.#generations}`;
       await this.#add(name, true);
@@ -331,10 +333,21 @@ export class SimulatedCluster implements FaultControls {
     return crashed;
   }
 
-  #change(work: () => Promise<void>): Promise<void> {
-    const done = this.#changes.then(work);
+  /** `of`: the member that it is about, gone perhaps when its turn comes. */
+  #change(of: string | undefined, work: (name: string) => Promise<void>): Promise<void> {
+    this.#changesUnderWay += 1;
+    const done = this.#changes
+      .then(() => (of === undefined || this.#names.includes(of) ? work(of ?? "") : undefined))
+      .finally(() => {
+        this.#changesUnderWay -= 1;
+      });
     this.#changes = done;
     return done;
+  }
+
+  /** The member whose disk was damaged and that may find out at any time. */
+  get #damaged(): string | undefined {
+    return this.#names.find((name) => this.#tolerated.get(name)?.has("WAL_CORRUPT") === true);
   }
 
   async #remove(name: string): Promise<void> {
@@ -361,7 +374,11 @@ export class SimulatedCluster implements FaultControls {
     this.#joins.set(name, { kind: "join", id, clusterId: leader.clusterId, members: leader.members() });
     this.#names = [...this.#names, name];
     this.start(name);
-    if (!asLearner) return;
+    if (!asLearner) {
+      // Until it has started, the next change could find too few that have.
+      while (this.#names.includes(name) && this.#servers.get(name) === undefined) await this.#pause(ADMIN_PAUSE_MS);
+      return;
+    }
     await this.#admin(
       (server) => server.members().some((member) => member.id === id && !member.isLearner),
       () => ({ kind: "memberPromote", id }),

@@ -56,7 +56,8 @@ export function checkUniqueIds(operations: readonly Operation[]): Verdict {
 export function checkBank(operations: readonly Operation[], total: number, accounts: number): Verdict {
   for (const operation of operations) {
     const { request, result } = operation;
-    if (result?.kind !== "get" || request.kind !== "get" || request.end === undefined) continue;
+    if (result?.kind !== "get" || request.kind !== "get" || request.key !== "bank/" || request.end === undefined)
+      continue;
     if (result.kvs.length === 0) continue; // before the accounts were opened, in one transaction
     const money = result.kvs.map(({ value }) => Number(value));
     const sum = money.reduce((a, b) => a + b, 0);
