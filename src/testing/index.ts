@@ -38,6 +38,7 @@ export {
   operationsOf,
 } from "./history.ts";
 export {
+  type CustomFault,
   FASTEST_CLOCK,
   FAULT_KINDS,
   type FaultControls,

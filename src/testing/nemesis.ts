@@ -83,15 +83,27 @@ export interface NemesisOptions {
   readonly controls: FaultControls;
   /** Told of each fault as it begins and ends. */
   readonly onFault: (fault: FaultEvent) => void;
-  /** Default: each kind with a chance of one half, but at least two. */
-  readonly kinds?: readonly FaultKind[];
+  /** Default: each of `FAULT_KINDS` with a chance of one half, but at least two. Names of `custom` ones may be among them. */
+  readonly kinds?: readonly string[];
+  /** Faults of your own, by name. */
+  readonly custom?: Readonly<Record<string, CustomFault>>;
   /** Mean quiet time between two faults. */
   readonly meanPauseMs?: number;
 }
 
+/** One strike: it begins, lasts and ends as it likes. */
+export type CustomFault = (strike: {
+  readonly random: RandomSource;
+  /** Drawn: short enough to race with elections, or long enough to outlast them. */
+  readonly lastingMs: number;
+  begin(detail: string): void;
+  end(detail: string): void;
+  wait(ms: number): Promise<void>;
+}) => Promise<void>;
+
 export class Nemesis {
-  readonly kinds: readonly FaultKind[];
-  readonly counts: Map<FaultKind, number> = new Map();
+  readonly kinds: readonly string[];
+  readonly counts: Map<string, number> = new Map();
   readonly #options: NemesisOptions;
   #stopping = false;
   #running: Promise<void>[] = [];
@@ -134,15 +146,21 @@ export class Nemesis {
     }
   }
 
-  async #fault(kind: FaultKind): Promise<void> {
+  async #fault(drawn: string): Promise<void> {
     const { random, controls, onFault } = this.#options;
     const id = ++this.#faults;
     const pick = (): string => controls.names[randomInt(random, 0, controls.names.length - 1)]!;
     // Short ones race with elections, long ones outlast them.
     const lasting = random() < 0.5 ? 100 + random() * 900 : 1_000 + random() * 5_000;
     const name = pick();
-    const begin = (detail: string): void => onFault({ fault: kind, id, phase: "begin", detail });
-    const end = (detail: string): void => onFault({ fault: kind, id, phase: "end", detail });
+    const begin = (detail: string): void => onFault({ fault: drawn, id, phase: "begin", detail });
+    const end = (detail: string): void => onFault({ fault: drawn, id, phase: "end", detail });
+    const custom = this.#options.custom?.[drawn];
+    if (custom !== undefined) {
+      await custom({ random, lastingMs: lasting, begin, end, wait: (ms) => this.#wait(ms) });
+      return;
+    }
+    const kind = drawn as FaultKind;
     switch (kind) {
       case "partition":
       case "one-way partition": {

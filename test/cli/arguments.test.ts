@@ -4,7 +4,7 @@ import { join } from "node:path";
 import type { Command } from "commander";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { parseDuration } from "../../src/cli/globals.ts";
-import { freeBlock } from "../../src/cli/ports.ts";
+import { freeBlock } from "../../src/platform/node/ports.ts";
 import { buildProgram } from "../../src/cli/program.ts";
 import { quorate, Running, temporaryDir } from "./run.ts";
 

@@ -38,6 +38,8 @@ export interface KvWorkloadOptions {
   readonly thinkMs?: number;
   /** What a client does at each turn instead of a mixture of everything. */
   readonly turn?: Turn;
+  /** Number of the first client in the history, where several workloads share one. Default 0. */
+  readonly firstProcess?: number;
 }
 
 /** One client's turn: `perform` records and never rejects; it gives undefined unless the operation was answered. */
@@ -78,8 +80,9 @@ export class KvWorkload {
   }
 
   start(): void {
-    this.#options.calls.forEach((call, process) => {
-      this.#finished.push(this.#client(call, process));
+    const first = this.#options.firstProcess ?? 0;
+    this.#options.calls.forEach((call, i) => {
+      this.#finished.push(this.#client(call, first + i));
     });
   }
 
