@@ -9,7 +9,7 @@ import { describeOperation, type Operation } from "./history.ts";
 type Check = (operations: readonly Operation[]) => Verdict;
 
 /** Checks made at most: the bound on the time a failure may cost. */
-const CHECKS_MAX = 600;
+const CHECKS_MAX = 300;
 const LINES_MAX = 60;
 
 /** The operations that remain, or all of them if `check` finds nothing. */

@@ -97,6 +97,7 @@ ${schedule(bands)}
 /** The faults of a history as JSON Lines: {"fault","detail","from","to"}. */
 export function faultSchedule(history: string): string {
   const { records } = History.parse(history);
+  // What is not over lasts to the end of what is known.
   const end = records.reduce((last, { time }) => Math.max(last, time), 0);
   return bandsOf(records, end)
     .map((band) => `${JSON.stringify(band)}\n`)

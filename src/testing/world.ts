@@ -20,6 +20,8 @@ export interface WorldOptions {
   readonly seed: number;
   /** Keeps the trace's lines, to compare two runs. */
   readonly keepTrace?: boolean;
+  /** Milliseconds that a synchronous write takes, from and to. Default 0: on the clock's next turn. */
+  readonly syncMs?: readonly [number, number];
 }
 
 /** What a process is given: all of a member's world but what is the same for all. */
@@ -35,6 +37,7 @@ export interface ProcessWorld {
 
 export class SimulatedWorld {
   readonly seed: number;
+  readonly syncMs: readonly [number, number] | undefined;
   readonly clock: VirtualClock = new VirtualClock();
   readonly trace: Trace;
   readonly network: MemoryNetwork;
@@ -42,6 +45,7 @@ export class SimulatedWorld {
 
   constructor(options: WorldOptions) {
     this.seed = options.seed;
+    this.syncMs = options.syncMs;
     this.trace = new Trace({ keep: options.keepTrace === true });
     this.network = new MemoryNetwork({ clock: this.clock, random: randomOf(this.random("network")) });
   }
@@ -146,7 +150,9 @@ export class Host {
   #newDisk(): MemoryDisk {
     this.#disks += 1;
     const label = this.#disks === 1 ? `disk ${this.name}` : `disk ${this.name} ${this.#disks}`;
-    return new MemoryDisk({ clock: this.#world.clock, random: randomOf(this.#world.random(label)) });
+    const { clock, syncMs } = this.#world;
+    const random = randomOf(this.#world.random(label));
+    return new MemoryDisk({ clock, random, ...(syncMs === undefined ? {} : { syncMs }) });
   }
 
   get boots(): number {

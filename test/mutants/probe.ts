@@ -39,7 +39,7 @@ export async function runProbe(probe: Probe): Promise<Finding> {
     return { verdict: "ok", promise: "", message: "", seed: 0 };
   }
   for (const seed of probe.seeds) {
-    const report = await simulate({ ...probe.options, seed });
+    const report = await simulate({ ...probe.options, seed, fragments: false });
     if (report.ok) continue;
     const broken = Object.entries(report.verdicts).filter(([, { verdict }]) => verdict === "violation");
     const [promise, verdict] = broken.find(([name]) => !WEAK.includes(name)) ?? broken[0] ?? ["", undefined];

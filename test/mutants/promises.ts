@@ -21,6 +21,7 @@ const RULES: Readonly<Record<string, string>> = {
 /** The rule that an error of the core's harness names, with what it promises; `undefined` for any other error. */
 export function promiseOf(error: unknown): { readonly promise: string; readonly message: string } | undefined {
   const message = error instanceof Error ? error.message : String(error);
+  if (message.includes("the group never comes to rest")) return { promise: `O11: ${RULES.O11}`, message };
   const rule = /^([A-Z]{1,2}\d+|kv-[a-z]+|lease-[a-z]+)\b/.exec(
     message.replace(/^.*an invariant was broken: /s, ""),
   )?.[1];

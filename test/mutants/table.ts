@@ -23,7 +23,7 @@ export interface Mutant {
   readonly probe: Probe;
 }
 
-const CORE: Probe = { kind: "core", seeds: 200 };
+const CORE: Probe = { kind: "core", seeds: 600 };
 const core = (patch: string, what: string, ...catalogue: string[]): Mutant => ({
   id: patch,
   what,
@@ -42,7 +42,7 @@ const sim = (seeds: number, options: Omit<SimOptions, "seed">): Probe => ({
 });
 
 const KV = sim(10, { seconds: 20, faults: PARTED });
-const KV_QUIET = sim(3, { seconds: 10, faults: [] });
+const KV_QUIET = sim(2, { seconds: 8, faults: [] });
 const KV_CRASH = sim(10, { seconds: 20, faults: CRASHES, server: { flushIntervalMs: 50, trailingEntries: 20 } });
 const KV_LOSSY = sim(10, { seconds: 20, faults: ["loss", "duplication", "reordering", "slow links", "kill"] });
 const LEASES = sim(10, { seconds: 25, workload: "leases", faults: PARTED });
@@ -130,7 +130,7 @@ export const MUTANTS: readonly Mutant[] = [
         file: "src/storage/state-backend.ts",
         find: '    ops.push({ kind: "put", key: META_KEY, value: encodeMeta(meta, this.#checksum) });\n    await this.#database.batch(ops, { sync: true });\n    this.#meta = meta;',
         replace:
-          '    const old: StateMeta = { ...meta, index: this.#meta.index, term: this.#meta.term };\n    ops.push({ kind: "put", key: META_KEY, value: encodeMeta(old, this.#checksum) });\n    await this.#database.batch(ops, { sync: true });\n    for (let i = 0; i < 20; i++) await this.#disk.exists(statePath(this.generation));\n    await this.#database.batch([{ kind: "put", key: META_KEY, value: encodeMeta(meta, this.#checksum) }], { sync: false });\n    this.#meta = meta;',
+          '    const old: StateMeta = { ...meta, index: this.#meta.index, term: this.#meta.term };\n    ops.push({ kind: "put", key: META_KEY, value: encodeMeta(old, this.#checksum) });\n    await this.#database.batch(ops, { sync: true });\n    await this.#database.batch([{ kind: "put", key: META_KEY, value: encodeMeta(meta, this.#checksum) }], { sync: false });\n    this.#meta = meta;',
       },
     ],
     probe: KV_CRASH,

@@ -233,7 +233,7 @@ export async function jepsen(options: JepsenOptions): Promise<JepsenReport> {
     verdicts.linearizability = withFragment(
       checkLinearizability(operations, { maxStates: 2_000_000 }),
       operations,
-      (some) => checkLinearizability(some, { maxStates: 100_000 }),
+      (some) => checkLinearizability(some, { maxStates: 3_000 }),
     );
     verdicts["serializable reads"] = checkSerializable(history.records, { maxStates: 2_000_000 });
   }

@@ -59,6 +59,8 @@ interface Process {
   readonly child: ChildProcess;
   readonly said: string[];
   ready: boolean;
+  /** Its end was asked for. */
+  wanted: boolean;
 }
 
 /** Places for members that come later: one for each that is replaced and not yet gone, and a guest. */
@@ -98,6 +100,8 @@ export class ProcessCluster implements FaultControls {
   readonly #full = new Set<string>();
   readonly #everFull = new Set<string>();
   readonly #joins = new Set<string>();
+  readonly #dying = new Map<string, Promise<void>>();
+  readonly #rates = new Map<string, number>();
   readonly #mounts: string[] = [];
   #damagedName: string | undefined;
   #founders: readonly string[] = [];
@@ -190,14 +194,15 @@ export class ProcessCluster implements FaultControls {
     this.#closed = true;
     await this.#polling;
     await this.#admin?.close();
-    const gone = [...this.#processes.values()].map(
+    const gone: Promise<void>[] = [...this.#dying.values()];
+    const running = [...this.#processes.values()].map(
       ({ child }) =>
         new Promise<void>((resolve) =>
           child.exitCode === null && child.signalCode === null ? child.once("exit", () => resolve()) : resolve(),
         ),
     );
     for (const { child } of this.#processes.values()) child.kill("SIGKILL");
-    await Promise.all(gone);
+    await Promise.all([...gone, ...running]);
     await this.proxy.close();
     for (const mount of this.#mounts) spawnSync("umount", ["--lazy", mount]);
   }
@@ -206,6 +211,12 @@ export class ProcessCluster implements FaultControls {
 
   start(name: string): void {
     if (this.#closed || this.#processes.has(name) || !this.#names.includes(name)) return;
+    // Its directory and its ports are its own until it has ended.
+    const dying = this.#dying.get(name);
+    if (dying !== undefined) {
+      void dying.then(() => this.start(name));
+      return;
+    }
     const { main, dir, flags = [], faketime } = this.#o;
     const home = join(dir, name);
     if (this.#o.smallDisks === true) this.#mount(home);
@@ -230,14 +241,17 @@ export class ProcessCluster implements FaultControls {
     for (const key of Object.keys(env)) if (key.startsWith("QUORATE_")) delete env[key];
     if (faketime !== undefined) {
       if (!existsSync(this.#timeFile(name))) writeFileSync(this.#timeFile(name), "+0\n");
-      Object.assign(env, {
-        LD_PRELOAD: faketime,
-        FAKETIME_TIMESTAMP_FILE: this.#timeFile(name),
-        FAKETIME_NO_CACHE: "1",
-      });
+      // A rate holds for a process from its start; only the time of day may jump while it runs: a steady clock never does.
+      const rate = this.#rates.get(name) ?? 1;
+      const jumping = { FAKETIME_TIMESTAMP_FILE: this.#timeFile(name), FAKETIME_DONT_FAKE_MONOTONIC: "1" };
+      Object.assign(env, { LD_PRELOAD: faketime, FAKETIME_NO_CACHE: "1" });
+      Object.assign(
+        env,
+        rate === 1 ? { ...jumping, DONT_FAKE_MONOTONIC: "1" } : { FAKETIME: `+0 x${rate.toFixed(3)}` },
+      );
     }
     const child = spawn(process.execPath, [...args, ...flags], { stdio: ["ignore", "pipe", "pipe"], env });
-    const started: Process = { child, said: [], ready: false };
+    const started: Process = { child, said: [], ready: false, wanted: false };
     this.#processes.set(name, started);
     this.#o.note("boot", name, `pid ${child.pid}`);
     createInterface({ input: child.stdout }).on("line", (line) => {
@@ -254,11 +268,13 @@ export class ProcessCluster implements FaultControls {
       if (line.includes("installed a snapshot")) this.counters.count("snapshot install");
       if (line.includes("cut the end of the log")) this.counters.count("log truncation");
     });
-    child.once("exit", (code, signal) => {
-      if (this.#processes.get(name) !== started || this.#closed) return;
-      this.#gone(name, started, signal);
-      // The last words may still be on their way.
-      child.stderr.once("close", () => this.#ended(name, started, `${signal ?? `exit code ${code}`}`));
+    child.once("exit", (_code, signal) => {
+      if (!this.#closed) this.#gone(name, started, signal);
+    });
+    // Later than its exit: by now its last words have been heard.
+    child.once("close", (code, signal) => {
+      if (this.#closed || started.wanted) return;
+      this.#ended(name, started, `${signal ?? `exit code ${code}`}`);
     });
   }
 
@@ -266,6 +282,7 @@ export class ProcessCluster implements FaultControls {
   kill(name: string, _power: Power = "stays"): void {
     const running = this.#processes.get(name);
     if (running === undefined) return;
+    running.wanted = true;
     this.#gone(name, running, "SIGKILL");
     running.child.kill("SIGKILL");
   }
@@ -276,6 +293,7 @@ export class ProcessCluster implements FaultControls {
     if (running === undefined) return;
     const ended = new Promise<void>((resolve) => running.child.once("exit", () => resolve()));
     const late = setTimeout(() => running.child.kill("SIGKILL"), 15_000);
+    running.wanted = true;
     this.#gone(name, running, "SIGTERM");
     running.child.kill("SIGTERM");
     await ended;
@@ -337,7 +355,11 @@ export class ProcessCluster implements FaultControls {
   setClock(name: string, rate: number, jumpMs: number): void {
     if (this.#o.faketime === undefined) return;
     const offset = `${jumpMs < 0 ? "-" : "+"}${Math.abs(jumpMs / 1_000).toFixed(3)}`;
-    writeFileSync(this.#timeFile(name), rate === 1 ? `${offset}\n` : `${offset} x${rate.toFixed(3)}\n`);
+    writeFileSync(this.#timeFile(name), `${offset}\n`);
+    if (rate === (this.#rates.get(name) ?? 1)) return;
+    this.#rates.set(name, rate);
+    this.kill(name);
+    this.start(name);
   }
 
   compact(): void {
@@ -480,6 +502,13 @@ export class ProcessCluster implements FaultControls {
   #gone(name: string, was: Process, how: string | null): void {
     if (this.#processes.get(name) !== was) return;
     this.#processes.delete(name);
+    if (was.child.exitCode === null && was.child.signalCode === null) {
+      const ended = new Promise<void>((resolve) => was.child.once("exit", () => resolve()));
+      this.#dying.set(
+        name,
+        ended.then(() => void this.#dying.delete(name)),
+      );
+    }
     if (this.#paused.delete(name)) was.child.kill("SIGCONT");
     this.#statusOf.delete(name);
     this.#o.note("stop", this.#ids.get(name) ?? "", `${name}, ${how ?? "exit"}`);
