@@ -18,6 +18,8 @@ export interface Finding {
   readonly promise: string;
   readonly message: string;
   readonly seed: number;
+  /** Processor time: what a quiet machine would take. */
+  readonly cpuSeconds?: number;
 }
 
 const CORE_STEPS = 3_000;
@@ -57,5 +59,7 @@ export async function runProbe(probe: Probe): Promise<Finding> {
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
-  process.stdout.write(`${JSON.stringify(await runProbe(JSON.parse(process.argv[2] ?? "") as Probe))}\n`);
+  const finding = await runProbe(JSON.parse(process.argv[2] ?? "") as Probe);
+  const { user, system } = process.cpuUsage();
+  process.stdout.write(`${JSON.stringify({ ...finding, cpuSeconds: (user + system) / 1_000_000 })}\n`);
 }
