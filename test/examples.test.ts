@@ -6,6 +6,7 @@ import { expect, test } from "vitest";
 
 const OUTPUT: Readonly<Record<string, string>> = {
   "embedded.ts": "hello\n",
+  "job-queue.ts": "20 jobs done, 0 left, each once\n",
 };
 
 test("every example has its output here", () => {

@@ -275,7 +275,10 @@ export class SimulatedCluster implements FaultControls {
     if (this.#damaged !== undefined || this.#changesUnderWay > 0) return "not while another is replaced";
     this.#tolerate(name, DAMAGE);
     this.kill(name, "stays");
-    const what = this.world.host(name).disk.flip() ?? "nothing there";
+    // Several: a single bit often lies where nobody reads any more.
+    const { disk } = this.world.host(name);
+    const flips = Array.from({ length: randomInt(this.#random, 1, 16) }, () => disk.flip());
+    const what = flips.find((flip) => flip !== undefined) ?? "nothing there";
     this.start(name);
     return what;
   }

@@ -12,6 +12,7 @@ export type { Verdict } from "./checkers/verdict.ts";
 export {
   checkWatches,
   type Happened,
+  type WatchCheckOptions,
   type WatchedBatch,
   type WatchedEvent,
   type WatchedRecord,

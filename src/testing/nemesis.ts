@@ -34,6 +34,7 @@ export const FAULT_KINDS = [
   "membership change",
   "compaction",
   "candidate crash",
+  "leader isolation",
 ] as const;
 export type FaultKind = (typeof FAULT_KINDS)[number];
 
@@ -48,6 +49,8 @@ export interface LinkTrouble {
 /** What the nemesis may do. A cluster implements it; a user's own system can too. */
 export interface FaultControls {
   readonly names: readonly string[];
+  /** Who leads, as far as is known. */
+  readonly leader: string | undefined;
   /** Frames from one member no longer reach the other. */
   cut(from: string, to: string): void;
   /** All cuts end. */
@@ -108,6 +111,7 @@ export class Nemesis {
   #stopping = false;
   #running: Promise<void>[] = [];
   #faults = 0;
+  #bag: string[] = [];
 
   constructor(options: NemesisOptions) {
     this.#options = options;
@@ -140,7 +144,9 @@ export class Nemesis {
     while (!this.#stopping) {
       await this.#wait(random() * 2 * (this.#options.meanPauseMs ?? 2_000));
       if (this.#stopping) return;
-      const kind = this.kinds[randomInt(random, 0, this.kinds.length - 1)]!;
+      // Each kind once before any comes again, in an order of the seed's.
+      if (this.#bag.length === 0) this.#bag = [...this.kinds];
+      const [kind] = this.#bag.splice(randomInt(random, 0, this.#bag.length - 1), 1) as [string];
       this.counts.set(kind, (this.counts.get(kind) ?? 0) + 1);
       await this.#fault(kind);
     }
@@ -244,6 +250,20 @@ export class Nemesis {
         controls.transferLeadership();
         end("");
         return;
+      case "leader isolation": {
+        // Its clients go on writing to it for a while: what they write has to be cut away when it comes back.
+        const leader = controls.leader ?? name;
+        begin(leader);
+        for (const other of controls.names) {
+          if (other === leader) continue;
+          controls.cut(leader, other);
+          controls.cut(other, leader);
+        }
+        await this.#wait(1_500 + lasting / 2);
+        controls.healCuts();
+        end(leader);
+        return;
+      }
       case "bridge": {
         // Two halves that do not see each other, and one member in both (B32).
         begin(name);

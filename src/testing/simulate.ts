@@ -42,6 +42,8 @@ export interface SimOptions {
    */
   readonly workload?: string;
   readonly faults?: readonly FaultKind[];
+  /** Mean quiet time of each of the nemesis's two hands between two faults. Default 2,000 ms. */
+  readonly meanPauseMs?: number;
   readonly server?: Partial<ServerOptions>;
   readonly keepTrace?: boolean;
   /** False saves the search for the smallest piece of history that shows a violation. Default true. */
@@ -147,6 +149,7 @@ export async function simulate(options: SimOptions): Promise<SimReport> {
     controls: cluster,
     onFault: (fault) => history.fault(world.clock.now(), fault),
     ...(options.faults === undefined ? {} : { kinds: options.faults }),
+    ...(options.meanPauseMs === undefined ? {} : { meanPauseMs: options.meanPauseMs }),
   });
   const sampler = world.clock.every(50, () => cluster.sample());
 
@@ -264,7 +267,9 @@ async function watchVerdicts(
 ): Promise<Readonly<Record<string, Verdict>>> {
   await world.settle(collector.stop());
   const { happened } = collector;
-  const last = cluster.server(cluster.leader ?? "")?.figures().revision;
+  const leader = cluster.server(cluster.leader ?? "");
+  const last = leader?.figures().revision;
+  const compactedTo = leader?.figures().compactRevision ?? 0;
   if (collector.collected !== last) {
     return { "watches catch up": violation(`collected up to ${collector.collected} of ${last}`) };
   }
@@ -277,7 +282,7 @@ async function watchVerdicts(
       behind.length === 0
         ? OK
         : violation(`not told of revision ${last} within ${LIVENESS_MS} ms: ${behind.join(", ")}`),
-    ...checkWatches(watches.records(), happened),
+    ...checkWatches(watches.records(), happened, { compactedTo }),
   };
 }
 

@@ -32,6 +32,12 @@ const core = (patch: string, what: string, ...catalogue: string[]): Mutant => ({
   ...(catalogue.length === 0 ? {} : { catalogue }),
 });
 
+/** Where a bug needs an exchange that chance hardly ever draws. */
+const rule = (mutant: Mutant, file: string, name: string): Mutant => ({
+  ...mutant,
+  probe: { kind: "rule", file: `test/raft/${file}.test.ts`, name },
+});
+
 const CRASHES: readonly FaultKind[] = ["kill", "power cut", "power cut of all", "torn batch", "kill of several"];
 const PARTED: readonly FaultKind[] = ["partition", "one-way partition", "pause", "kill", "leadership transfer"];
 
@@ -63,11 +69,27 @@ const WATCHES_SNAPSHOT = sim(10, {
 });
 
 export const MUTANTS: readonly Mutant[] = [
-  core("a5-ack-last-index", "acknowledges its last entry instead of what the append proved", "B20"),
-  core("a6-clamp-by-last", "commits up to its last entry instead of what the append proved", "B20"),
+  rule(
+    core("a5-ack-last-index", "acknowledges its last entry instead of what the append proved", "B20"),
+    "replication",
+    "A4, A5: an empty append",
+  ),
+  rule(
+    core("a6-clamp-by-last", "commits up to its last entry instead of what the append proved", "B20"),
+    "replication",
+    "B20",
+  ),
   core("a8-stale-rejections", "acts on rejections that are late", "B24"),
-  core("a12-ignore-sessions", "counts acknowledgements of a member that was removed since", "B24"),
-  core("a13-commit-older-term", "commits entries of older terms by counting"),
+  rule(
+    core("a12-ignore-sessions", "counts acknowledgements of a member that was removed since", "B24"),
+    "replication",
+    "B24, A12",
+  ),
+  rule(
+    core("a13-commit-older-term", "commits entries of older terms by counting"),
+    "replication",
+    "A13: entries of older terms",
+  ),
   core("a15-count-unsynced-self", "the leader counts its own copy before it is durable", "B09"),
   core("e5-no-log-check", "votes for a candidate whose log is behind"),
   core("e6-lead-on-undurable-vote", "leads on the grants of others before its own vote is durable", "B01"),
@@ -77,7 +99,7 @@ export const MUTANTS: readonly Mutant[] = [
   core("m3-one-half", "a joint configuration decides with the incoming half alone", "B27"),
   core("m4-no-barrier", "proposes a change while another is not applied", "B28"),
   core("m5-no-auto-leave", "nobody leaves the joint phase"),
-  core("m9-campaign-unapplied", "campaigns with a committed change unapplied", "B25"),
+  rule(core("m9-campaign-unapplied", "campaigns with a committed change unapplied", "B25"), "reconfigure", "M9, B25"),
   core("n9-keep-old-tail", "a snapshot lets what was durable of the old log stand", "B21"),
   core("q4-applied-jumps", "the apply cursor follows the commit instead of what was handed out", "B19"),
   core("r1-read-before-own-commit", "a new leader answers reads before it has committed in its term", "B47"),
@@ -85,7 +107,11 @@ export const MUTANTS: readonly Mutant[] = [
   core("r6-answers-alone", "a leader without a quorum answers reads alone", "B02", "B03"),
   core("t4-ignore-refusal-term", "the term of a refused pre-vote is ignored", "B31"),
   core("u2-leak", "bytes of applied entries go on counting against the bound", "B41"),
-  core("v10-keep-withdrawn-acks", "an acknowledgement outlives the entries that it was for"),
+  rule(
+    core("v10-keep-withdrawn-acks", "an acknowledgement outlives the entries that it was for"),
+    "replication",
+    "V10: an acknowledgement of entries",
+  ),
   core("w-ack-before-write", "promises leave without waiting for the disk", "B10", "B11"),
   core("w5-no-clip", "a completed write vouches for entries that took the place of its own", "B17"),
   core("w10-apply-undurable", "applies what its own disk does not hold yet", "B09"),

@@ -189,6 +189,7 @@ describe("Nemesis", () => {
   function controls(log: string[]): FaultControls {
     return {
       names: ["n1", "n2", "n3"],
+      leader: "n2",
       cut: (from, to) => log.push(`cut ${from} ${to}`),
       healCuts: () => log.push("heal"),
       trouble: (trouble) => log.push(`trouble ${JSON.stringify(trouble)}`),

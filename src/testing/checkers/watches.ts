@@ -40,7 +40,12 @@ export interface WatchedRecord {
 /** Every event that happened, by revision; `previous` is always there where there was a value. */
 export type Happened = ReadonlyMap<number, readonly WatchedEvent[]>;
 
-type Check = (record: WatchedRecord, happened: Happened) => string | undefined;
+export interface WatchCheckOptions {
+  /** The highest compaction: below it, a value before an event may be gone (etcd-semantics 4.5). Default: none. */
+  readonly compactedTo?: number;
+}
+
+type Check = (record: WatchedRecord, happened: Happened, compactedTo: number) => string | undefined;
 
 const CHECKS: Readonly<Record<string, Check>> = {
   "watches are ordered": ordered,
@@ -50,13 +55,17 @@ const CHECKS: Readonly<Record<string, Check>> = {
   "watches are resumable": resumable,
 };
 
-export function checkWatches(records: readonly WatchedRecord[], happened: Happened): Readonly<Record<string, Verdict>> {
+export function checkWatches(
+  records: readonly WatchedRecord[],
+  happened: Happened,
+  { compactedTo = 0 }: WatchCheckOptions = {},
+): Readonly<Record<string, Verdict>> {
   const verdicts: Record<string, Verdict> = {};
   for (const [promise, check] of Object.entries(CHECKS)) {
     const broken: string[] = [];
     const fragment: string[] = [];
     for (const record of records) {
-      const why = check(record, happened);
+      const why = check(record, happened, compactedTo);
       if (why === undefined) continue;
       broken.push(`${record.name}: ${why}`);
       fragment.push(`${record.name}: ${why}`, ...around(record, happened, why));
@@ -132,9 +141,18 @@ function atomic(record: WatchedRecord, happened: Happened): string | undefined {
 }
 
 /** Between the first revision and the last one told, everything that happened was told as it happened, and nothing else. */
-function reliable(record: WatchedRecord, happened: Happened): string | undefined {
+function reliable(record: WatchedRecord, happened: Happened, compactedTo: number): string | undefined {
   const { segments, prevKv } = record;
-  const told = new Set(eventsOf(segments).map((event) => text(event, prevKv)));
+  const told = new Set<string>();
+  for (const event of eventsOf(segments)) {
+    told.add(text(event, prevKv));
+    if (event.previous !== undefined || event.revision > compactedTo) continue;
+    // The value before it may have been compacted away by then: told is what is left.
+    const whole = matching(record, happened.get(event.revision) ?? []).find(({ key }) => key === event.key);
+    if (whole === undefined || text(whole, false) !== text(event, false)) continue;
+    told.delete(text(event, prevKv));
+    told.add(text(whole, prevKv));
+  }
   const due = new Set<string>();
   for (const { start, batches } of segments) {
     const last = batches.at(-1)?.revision ?? 0;

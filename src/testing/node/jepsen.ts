@@ -76,6 +76,7 @@ export const JEPSEN_FAULTS: readonly string[] = [
   "fast clock",
   "slow clock",
   "clock jump",
+  "leader isolation",
 ];
 
 const ELECTION_MS = 1_000;
@@ -216,7 +217,7 @@ export async function jepsen(options: JepsenOptions): Promise<JepsenReport> {
     verdicts["the cluster converges"] = converged ? OK : violation(`not converged ${SETTLE_MS} ms after the faults`);
     if (leases === undefined) await finalChecks(await open(urls), time, history, turns, verdicts);
     if (watches !== undefined && collector !== undefined) {
-      Object.assign(verdicts, await watchVerdicts(time, watches, collector));
+      Object.assign(verdicts, await watchVerdicts(time, watches, collector, cluster.compactedTo));
     }
     verdicts["no member fails"] = cluster.failures.length === 0 ? OK : violation(cluster.failures.join("; "));
   } finally {
@@ -352,6 +353,7 @@ async function watchVerdicts(
   clock: Clock,
   watches: WatchWorkload,
   collector: Collector,
+  compactedTo: number,
 ): Promise<Readonly<Record<string, Verdict>>> {
   await collector.stop();
   const { happened } = collector;
@@ -362,7 +364,7 @@ async function watchVerdicts(
     "watches go on": watches.failures.length === 0 ? OK : violation(watches.failures.join("; ")),
     "watches catch up":
       behind.length === 0 ? OK : violation(`still behind after ${SETTLE_MS} ms: ${behind.join(", ")}`),
-    ...checkWatches(watches.records(), happened),
+    ...checkWatches(watches.records(), happened, { compactedTo }),
   };
 }
 

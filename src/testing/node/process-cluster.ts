@@ -83,6 +83,8 @@ export class ProcessCluster implements FaultControls {
   readonly hashes: HashAgreement = new HashAgreement();
   /** Ends that nobody asked for. */
   readonly failures: string[] = [];
+  /** The highest that was asked for. */
+  compactedTo = 0;
   /** Compactions stay at or below. */
   compactLimit: () => number = () => Infinity;
   readonly #o: ProcessClusterOptions;
@@ -482,7 +484,9 @@ export class ProcessCluster implements FaultControls {
     const { header } = await this.#admin!.get("k", { countOnly: true, timeoutMs: CALL_MS });
     const most = Math.min(header.revision, this.compactLimit());
     if (most < 3) return;
-    await this.#admin!.compact(toRevision(randomInt(this.#o.random, 2, most)), { timeoutMs: CALL_MS });
+    const at = randomInt(this.#o.random, 2, most);
+    this.compactedTo = Math.max(this.compactedTo, at);
+    await this.#admin!.compact(toRevision(at), { timeoutMs: CALL_MS });
   }
 
   #change(of: string | undefined, work: (name: string) => Promise<void>): Promise<void> {
