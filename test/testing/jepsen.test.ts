@@ -29,7 +29,7 @@ describe("npm run jepsen", () => {
   test("a short run under faults keeps every promise, and leaves history, schedule and page", async () => {
     const out = mkdtempSync(join(tmpdir(), "quorate-jepsen-"));
     onTestFinished(() => rmSync(out, { recursive: true, force: true }));
-    const faults = "kill,partition,pause,broken connections,slow links";
+    const faults = "kill,partition,pause,broken connections,slow links,clock jump";
     const exported = join(out, "exported.jsonl");
     const { code, stdout, stderr } = await jepsen(
       ...["--seconds", "12", "--faults", faults, "--seed", "11", "--out", out, "--history", exported, "--json"],
