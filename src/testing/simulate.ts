@@ -36,6 +36,8 @@ export interface SimOptions {
   /** Virtual seconds of the safety phase. Default 30. */
   readonly seconds?: number;
   readonly clients?: number;
+  /** Mean pause of a client between two operations. Default: drawn from the seed. */
+  readonly thinkMs?: number;
   /**
    * What the clients do. "kv" by default. Leases move revisions by themselves, so the two do not mix. "watches": as "kv",
    * and others watch. Further ones: `TURN_WORKLOADS`.
@@ -124,7 +126,7 @@ export async function simulate(options: SimOptions): Promise<SimReport> {
     history,
     calls: clients.map((client) => (request, call) => client.request(request, call)),
     keys: randomInt(shape, 1, 6),
-    thinkMs: randomInt(shape, 10, 200),
+    thinkMs: options.thinkMs ?? randomInt(shape, 10, 200),
     ...(turns === undefined ? {} : { turn: turns.turn() }),
   });
   const leases = new LeaseWorkload({
