@@ -82,7 +82,7 @@ const LEASES_MS = 6_000 + 1_000 + 2_000;
 /** The longest that a synchronous write takes where nothing stalls it, by seed: good disks and bad ones. */
 const SYNC_MS = [0.5, 4, 20] as const;
 
-const WATCHERS = 7;
+const WATCHERS = 8;
 
 /** Names for `--workload`. Append a row for a new one. */
 export const WORKLOADS: readonly string[] = ["kv", "leases", "watches", ...Object.keys(TURN_WORKLOADS)];

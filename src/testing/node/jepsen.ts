@@ -84,7 +84,7 @@ const WINDOW_MS = 10 * ELECTION_MS;
 const SETTLE_MS = 60_000;
 const THINK_MS = 40;
 const WORKERS_PER_NODE = 3;
-const WATCHERS = 7;
+const WATCHERS = 8;
 const LIBFAKETIME: readonly string[] = [
   "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1",
   "/usr/lib/aarch64-linux-gnu/faketime/libfaketimeMT.so.1",

@@ -35,6 +35,7 @@ const KINDS: readonly Kind[] = [
   { name: "with progress", ...ALL, options: { progressNotify: true, prevKv: true } },
   { name: "leader or not", ...ALL, options: { requireLeader: false } },
   { name: "sleeper", ...ALL, options: { startRevision: 1 }, batches: 3, sleepMs: 8_000 },
+  { name: "light sleeper", ...ALL, options: { startRevision: 1, prevKv: true }, batches: 2, sleepMs: 3_000 },
 ];
 
 const PAUSE_CHANCE = 0.1;
