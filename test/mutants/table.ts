@@ -328,18 +328,6 @@ export const MUTANTS: readonly Mutant[] = [
     probe: LEASES,
   },
   {
-    id: "l-renews-without-proof",
-    what: "a keep-alive is answered without proof that this member still leads",
-    edits: [
-      {
-        file: "src/server/lease-keeper.ts",
-        find: '          await linearizable(deadline);\n          // A round that another leader answered proves nothing about this one\'s deadline.\n          if (!this.#keeps(term)) throw new StoreError("NOT_LEADER");\n',
-        replace: "",
-      },
-    ],
-    probe: LEASES,
-  },
-  {
     id: "l-deposed-leader-revokes",
     catalogue: ["B49"],
     what: "what a deposed leader still wants to revoke is forwarded, and applied",
