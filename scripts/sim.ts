@@ -1,17 +1,20 @@
 /**
- * `npm run sim -- --seed N` replays one run; `--seconds S` runs seed after seed for S real seconds. Each run leaves its
- * history under .sim/. A failure prints one line that replays it.
+ * `npm run sim -- --seed N` replays one run; `--seconds S` runs seed after seed for S real seconds. A failure leaves its
+ * folder (history, fault schedule, report.html) under .sim/ or `--out`, and prints one line that replays it.
  */
 import { randomInt as trueRandomInt } from "node:crypto";
-import { mkdirSync, writeFileSync } from "node:fs";
+import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
-import { type SimReport, simulate, WORKLOADS } from "../src/testing/index.ts";
+import { Counters, FAULT_KINDS, type SimReport, simulate, summaryOf, WORKLOADS } from "../src/testing/index.ts";
+import { writeRunFolder } from "../src/testing/node/run-folder.ts";
 
 const USAGE =
   "usage: npm run sim -- [--seed N | --seconds S] [--nodes 3] [--virtual SECONDS]\n" +
-  `         [--workload ${WORKLOADS.join("|")}] [--json]\n` +
+  `         [--workload ${WORKLOADS.join("|")}|all] [--json]\n` +
+  "         [--out DIR] [--history FILE] [--faults none|all]\n" +
+  "       npm run sim -- --figure [--virtual 600] [--json]   how much faster than time: three nodes, 10 operations a second\n" +
   "example: npm run sim -- --seconds 60";
 
 function number(text: string | undefined, name: string): number | undefined {
@@ -21,12 +24,33 @@ function number(text: string | undefined, name: string): number | undefined {
   return value;
 }
 
-function save(report: SimReport): void {
-  const dir = join(fileURLToPath(new URL("..", import.meta.url)), ".sim", `seed-${report.seed}`);
-  mkdirSync(dir, { recursive: true });
-  const { history, trace: _, ...figures } = report;
-  writeFileSync(join(dir, "history.jsonl"), history.toJsonLines());
-  writeFileSync(join(dir, "report.json"), `${JSON.stringify(figures, undefined, 2)}\n`);
+function save(report: SimReport, replay: string, out: string | undefined): void {
+  const root = out ?? join(fileURLToPath(new URL("..", import.meta.url)), ".sim");
+  writeRunFolder(join(root, `seed-${report.seed}`), summaryOf(report, replay), report.history);
+}
+
+/** Virtual time over processor time, which on an idle core is real time. */
+async function figure(seconds: number, json: boolean): Promise<void> {
+  const before = process.cpuUsage();
+  const report = await simulate({ seed: 1, nodes: 3, seconds, clients: 1, thinkMs: 90, faults: [] });
+  const { user, system } = process.cpuUsage(before);
+  const cpuSeconds = (user + system) / 1_000_000;
+  const figures = {
+    ok: report.ok,
+    nodes: 3,
+    operationsPerSecond: (report.operations.ok * 1_000) / report.virtualMs,
+    virtualSeconds: report.virtualMs / 1_000,
+    cpuSeconds,
+    virtualOverReal: report.virtualMs / 1_000 / cpuSeconds,
+    events: report.events,
+  };
+  if (json) console.log(JSON.stringify(figures));
+  else
+    console.log(
+      `${figures.virtualSeconds.toFixed(0)} s of virtual time in ${cpuSeconds.toFixed(1)} s on one core: ` +
+        `${figures.virtualOverReal.toFixed(0)} x, at ${figures.operationsPerSecond.toFixed(1)} operations a second, ` +
+        `${(report.events / cpuSeconds).toFixed(0)} events a second`,
+    );
 }
 
 async function main(): Promise<number> {
@@ -37,6 +61,10 @@ async function main(): Promise<number> {
       nodes: { type: "string" },
       virtual: { type: "string" },
       workload: { type: "string" },
+      out: { type: "string" },
+      history: { type: "string" },
+      faults: { type: "string" },
+      figure: { type: "boolean", default: false },
       json: { type: "boolean", default: false },
       help: { type: "boolean", default: false },
     },
@@ -45,35 +73,56 @@ async function main(): Promise<number> {
     console.log(USAGE);
     return 0;
   }
+  if (values.figure) {
+    await figure(number(values.virtual, "virtual") ?? 600, values.json);
+    return 0;
+  }
   const given = number(values.seed, "seed");
   const seconds = number(values.seconds, "seconds") ?? 30;
   const nodes = number(values.nodes, "nodes");
   const virtual = number(values.virtual, "virtual");
-  const workload = WORKLOADS.find((each) => each === values.workload);
-  if (workload !== values.workload) throw new Error(`--workload is one of ${WORKLOADS.join(", ")}`);
+  const workload = values.workload;
+  if (workload !== undefined && workload !== "all" && !WORKLOADS.includes(workload)) {
+    throw new Error(`--workload is one of ${WORKLOADS.join(", ")}, all`);
+  }
+  if (values.faults !== undefined && values.faults !== "none" && values.faults !== "all") {
+    throw new Error("--faults is none or all");
+  }
+  const faults = values.faults === undefined ? undefined : values.faults === "none" ? [] : FAULT_KINDS;
   const end = performance.now() + seconds * 1_000;
   let seed = given ?? trueRandomInt(0x1_0000_0000);
   const totals = { runs: 0, virtualHours: 0, events: 0, operations: 0, faults: {} as Record<string, number> };
+  const rare = new Counters();
+  const startedAt = performance.now();
 
   for (;;) {
+    const each = workload === "all" ? WORKLOADS[totals.runs % WORKLOADS.length]! : workload;
+    const more =
+      (each === undefined ? "" : ` --workload ${each}`) +
+      (nodes === undefined ? "" : ` --nodes ${nodes}`) +
+      (virtual === undefined ? "" : ` --virtual ${virtual}`) +
+      (values.faults === undefined ? "" : ` --faults ${values.faults}`);
+    const replay = `npm run sim -- --seed ${seed}${more}`;
     const report = await simulate({
       seed,
       ...(nodes === undefined ? {} : { nodes }),
       ...(virtual === undefined ? {} : { seconds: virtual }),
-      ...(workload === undefined ? {} : { workload }),
+      ...(each === undefined ? {} : { workload: each }),
+      ...(faults === undefined ? {} : { faults }),
     });
-    save(report);
+    if (values.out !== undefined || given !== undefined || !report.ok) save(report, replay, values.out);
+    if (values.history !== undefined) writeFileSync(values.history, report.history.toJsonLines());
     totals.runs += 1;
     totals.virtualHours += report.virtualMs / 3_600_000;
     totals.events += report.events;
     totals.operations += report.operations.ok;
     for (const [kind, count] of Object.entries(report.faults)) totals.faults[kind] = (totals.faults[kind] ?? 0) + count;
+    for (const [event, count] of Object.entries(report.rareEvents)) rare.count(event, count);
     if (!report.ok) {
       for (const [promise, verdict] of Object.entries(report.verdicts)) {
         if (verdict.verdict !== "ok") console.error(`${promise}: ${verdict.verdict}: ${verdict.message}`);
       }
-      const more = `${workload === undefined ? "" : ` --workload ${workload}`}${nodes === undefined ? "" : ` --nodes ${nodes}`}${virtual === undefined ? "" : ` --virtual ${virtual}`}`;
-      console.error(`npm run sim -- --seed ${seed}${more}`);
+      console.error(replay);
       if (values.json) console.log(JSON.stringify({ ok: false, seed, verdicts: report.verdicts, ...totals }));
       return 1;
     }
@@ -90,9 +139,17 @@ async function main(): Promise<number> {
     if (given !== undefined || performance.now() >= end) break;
     seed = (seed + 1) % 0x1_0000_0000;
   }
-  if (values.json) console.log(JSON.stringify({ ok: true, ...totals }));
-  else
-    console.log(`${totals.runs} runs, ${totals.virtualHours.toFixed(2)} h virtual, ${JSON.stringify(totals.faults)}`);
+  const speed = (totals.virtualHours * 3_600_000) / (performance.now() - startedAt);
+  if (values.json) console.log(JSON.stringify({ ok: true, ...totals, rareEvents: rare, virtualOverReal: speed }));
+  else {
+    const struck = Object.values(totals.faults).reduce((sum, count) => sum + count, 0);
+    console.log(
+      `${totals.runs} runs, ${totals.virtualHours.toFixed(2)} cluster-hours of virtual time, ${totals.operations} operations, ` +
+        `${struck} faults, ${speed.toFixed(0)} x real time`,
+    );
+    console.log(`faults ${JSON.stringify(totals.faults)}`);
+    console.log(`rare events ${JSON.stringify(rare)}`);
+  }
   return 0;
 }
 

@@ -28,4 +28,14 @@ describe("documents", () => {
   test("the example of docs/backup.md is examples/backup.ts", () => {
     expect(read("docs/backup.md")).toContain(`\`\`\`ts\n${read("examples/backup.ts").trimEnd()}\n\`\`\``);
   });
+
+  test("the worked example of docs/testing.md is examples/job-queue.ts", () => {
+    expect(read("docs/testing.md")).toContain(`\`\`\`ts\n${read("examples/job-queue.ts").trimEnd()}\n\`\`\``);
+  });
+
+  test("every npm script that docs/testing.md names exists", () => {
+    const { scripts } = JSON.parse(read("package.json")) as { scripts: Record<string, string> };
+    for (const [, name] of read("docs/testing.md").matchAll(/npm run ([a-z:]+)/g))
+      expect(scripts).toHaveProperty([name!]);
+  });
 });

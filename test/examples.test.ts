@@ -2,9 +2,9 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { readdirSync, readFileSync } from "node:fs";
 import { expect, onTestFinished, test } from "vitest";
-import { freeBlock } from "../src/cli/ports.ts";
 import type { Client } from "../src/client/client.ts";
 import { Node } from "../src/node/node.ts";
+import { freeBlock } from "../src/platform/node/ports.ts";
 
 /** Those that end by themselves, with their output. */
 const OUTPUT: Readonly<Record<string, string>> = {
@@ -14,6 +14,7 @@ const OUTPUT: Readonly<Record<string, string>> = {
     "get services/7 { host: '10.0.0.7', port: 80 }\nput services/7\ndelete services/7\n",
   "embedded.ts": "hello\n",
   "initialize-once.ts": "10 processes, 1 initialization, all done: true\n",
+  "job-queue.ts": "20 jobs done, 0 left, each once\n",
 };
 /** Those that run on, each with a test of its own below. */
 const STORIES = ["config-watcher.ts", "growing.ts", "leader-election.ts"];

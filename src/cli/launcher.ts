@@ -9,6 +9,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { StoreError } from "../base/errors.ts";
 import type { Client } from "../client/client.ts";
+import { freeBlock } from "../platform/node/ports.ts";
 import {
   type ClusterConfig,
   type ClusterOverrides,
@@ -22,7 +23,7 @@ import {
 } from "./config.ts";
 import { CommandError, Ended } from "./exit.ts";
 import { type MemberFailed, type MemberReady, type StopMember, signalCounter } from "./member.ts";
-import { firstTaken, freeBlock, hostAndPort } from "./ports.ts";
+import { firstTaken, hostAndPort } from "./ports.ts";
 
 export interface LaunchOptions extends Omit<ClusterOverrides, "basePort"> {
   /** 0 takes a free block. */

@@ -10,6 +10,7 @@ import type { Member } from "../protocol/key-value.ts";
 import type { Bootstrap, ServerOptions, StaticMember } from "../server/options.ts";
 import { Server } from "../server/server.ts";
 import { probeDataDir } from "../storage/data-dir.ts";
+import { reroute } from "../transport/node/reroute.ts";
 import { WebSocketNetwork } from "../transport/node/websocket.ts";
 import { connect } from "./connect.ts";
 import { prometheusMetrics } from "./metrics.ts";
@@ -27,6 +28,8 @@ export interface NodeOptions extends Omit<ServerOptions, "name" | "bootstrap"> {
   readonly skipWaitForPeers?: boolean | undefined;
   /** Joins a running cluster to which this member's peer address was added with `members.add`. */
   readonly join?: { readonly endpoints: readonly string[] } | undefined;
+  /** Other members' addresses, and where to dial instead: through a proxy, or a tunnel. */
+  readonly reroute?: Readonly<Record<string, string>> | undefined;
   /** Default: silent. */
   readonly log?: Logger | undefined;
   /** Ends the search for the cluster to join, and a wait for other members at start. */
@@ -91,7 +94,18 @@ export class Node implements AsyncDisposable {
    * await node.client().put("greeting", "hello");
    */
   static async open(options: NodeOptions = {}): Promise<Node> {
-    const { dir, name, peers, token, skipWaitForPeers, join, log = silent, signal, ...rest } = options;
+    const {
+      dir,
+      name,
+      peers,
+      token,
+      skipWaitForPeers,
+      join,
+      log = silent,
+      signal,
+      reroute: instead,
+      ...rest
+    } = options;
     const isAborted = (): boolean => signal?.aborted === true;
     if (isAborted()) throw new StoreError("CANCELLED", { cause: signal?.reason });
     const self = peers?.find((peer) => peer.name === (name ?? "default"));
@@ -112,7 +126,7 @@ export class Node implements AsyncDisposable {
     const world = {
       ...base,
       ...(dir === undefined ? { disk: new MemoryDisk({ clock: base.clock, random: base.random }) } : {}),
-      network: new WebSocketNetwork(),
+      network: reroute(new WebSocketNetwork(), instead ?? {}),
     };
     let bootstrap: Bootstrap;
     if (join !== undefined) {

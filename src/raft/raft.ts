@@ -61,6 +61,8 @@ export interface RaftStatus {
   readonly applied: LogIndex;
   readonly lastIndex: LogIndex;
   readonly persistedIndex: LogIndex;
+  /** E6: its vote in this term is on disk. False while it gave none. */
+  readonly voteDurable: boolean;
   readonly base: EntryId;
   readonly conf: ConfState;
   /** The leader's view of every member, this one too. Empty elsewhere. */
@@ -472,6 +474,7 @@ export class Raft {
       commit: core.commit,
       applied: core.applied,
       lastIndex: core.log.lastIndex,
+      voteDurable: core.votedFor !== undefined && core.writes.voteDurable(core.term, core.votedFor),
       persistedIndex: core.writes.durableIndex as LogIndex,
       base: core.log.base,
       conf: core.conf,

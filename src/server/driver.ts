@@ -280,6 +280,7 @@ export class Driver {
         if (batch === undefined && notes.length === 0) break;
         this.#notes = [];
         if (batch !== undefined) this.#hardState = batch.hardState;
+        if (batch?.cutFrom !== undefined) this.#o.log.info({ from: batch.cutFrom }, "cut the end of the log");
         this.#writeStartedAt = this.#o.clock.now();
         const generation = batch?.install === undefined ? undefined : await this.#host.prepareInstall(batch.install);
         await this.#o.wal.append(

@@ -32,6 +32,7 @@ export interface MemberAdminOptions {
   ) => Promise<Applied>;
   readonly linearizable: (deadline: number) => Promise<void>;
   readonly connectedSince: (id: MemberId) => number | undefined;
+  readonly transition: ConfChange["transition"];
   /** A promote request goes to the leader. */
   readonly calls: PeerCalls;
 }
@@ -138,7 +139,11 @@ export class MemberAdmin {
   }
 
   async #change(command: MembershipCommand, steps: ConfChange["steps"], deadline: number): Promise<MembersResult> {
-    const applied = await this.#o.propose(command, deadline, (context) => ({ steps, transition: "auto", context }));
+    const applied = await this.#o.propose(command, deadline, (context) => ({
+      steps,
+      transition: this.#o.transition,
+      context,
+    }));
     if (!applied.outcome.ok) throw applied.outcome.error;
     const result = applied.outcome.result;
     if (result.kind !== "members") throw new StoreError("INTERNAL", { outcome: "applied" });

@@ -66,6 +66,8 @@ export interface ServerOptions {
   readonly autoCompactionIntervalMs?: number | undefined;
   /** Bytes of records above which writes are refused: 0 stands for etcd's 2 GiB, and what is below 0 for no quota. */
   readonly quotaBytes?: number | undefined;
+  /** "joint": every change of members goes through a joint phase, also where one step would do. To test that phase. */
+  readonly membershipTransition?: "auto" | "joint" | undefined;
 }
 
 /** The world of a whole member: what the platform gives, and the network. */
@@ -91,4 +93,5 @@ export const DEFAULTS = {
   autoCompactionMode: "periodic",
   autoCompactionIntervalMs: 300_000,
   quotaBytes: 0,
+  membershipTransition: "auto",
 } as const;

@@ -68,6 +68,8 @@ export interface ServerStatus {
   readonly role: "follower" | "preCandidate" | "candidate" | "leader";
   readonly leader: MemberId | undefined;
   readonly term: number;
+  /** Its own (term, vote) is on disk: a candidate that crashes before that may vote again in this term. */
+  readonly voteDurable: boolean;
   readonly commit: number;
   readonly applied: number;
   readonly firstIndex: number;
@@ -286,7 +288,13 @@ export class Server {
       wanted: (envelope) => isMine(envelope) && this.#proposals.waits(envelope.ref),
       onApplied: (done, entry, change) => {
         if (entry.kind === "confChange") {
+          const wasJoint = this.#conf.votersOutgoing.length > 0;
           this.#conf = raft.applyConfChange(entry.index, change);
+          const isJoint = this.#conf.votersOutgoing.length > 0;
+          log.info(
+            { voters: this.#conf.voters.map(formatId), learners: this.#conf.learners.map(formatId) },
+            wasJoint && !isJoint ? "left the joint configuration" : "configuration changed",
+          );
           this.#state.write(CONF_KEY, encodeConfState(this.#conf));
           this.#membersChanged();
         }
@@ -559,6 +567,7 @@ export class Server {
       propose: (command, deadline, change) => this.#router.propose(command, deadline, { change }),
       linearizable,
       connectedSince: (id) => this.#mesh?.connectedSince(id),
+      transition: all.membershipTransition,
       calls: this.#calls,
     });
     this.#snapshots = new SnapshotSessions({
@@ -615,13 +624,14 @@ export class Server {
   }
 
   status(): ServerStatus {
-    const { role, leader, term: at, commit, base, lastIndex } = this.#raft.status();
+    const { role, leader, term: at, commit, base, lastIndex, voteDurable } = this.#raft.status();
     const machine = this.#applier.machine;
     return {
       id: this.id,
       role,
       leader,
       term: at,
+      voteDurable,
       commit,
       applied: machine.applied.index,
       firstIndex: base.index + 1,

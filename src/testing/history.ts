@@ -7,10 +7,16 @@
  *   {"type":"info","time":99,"process":1,"op":7,"error":"TIMEOUT"}       it may have happened, or may happen yet
  *   {"type":"note","time":99,"note":"crash","member":"8e9e","detail":""} a fault, a restart, a phase: no operation
  *
+ * Further records tell what else a run knows; docs/history-format.md describes each: "fault", "role", "call", "lease",
+ * "watch", "health".
+ *
  * `time` counts milliseconds. A process has at most one operation in flight. `op` is unique in the history. An `invoke`
  * without an end counts as `info`. Keys and values are text. `revision` is the header's: the store's revision at which
  * the operation took effect or was read. In a key-value, `create`, `mod` and `version` are etcd's fields.
  */
+import type { LeaseLife } from "./checkers/leases.ts";
+import type { WatchedRecord } from "./checkers/watches.ts";
+
 export type HistoryCompare =
   | { readonly key: string; readonly target: "mod" | "create" | "version"; readonly is: number }
   | { readonly key: string; readonly target: "value"; readonly is: string };
@@ -76,7 +82,40 @@ export type HistoryRecord =
       readonly note: string;
       readonly member: string;
       readonly detail: string;
-    };
+    }
+  /** A fault begins or ends; the two share an id. */
+  | ({ readonly type: "fault"; readonly time: number } & FaultEvent)
+  /** What a member is from here on. */
+  | {
+      readonly type: "role";
+      readonly time: number;
+      readonly member: string;
+      readonly role: HistoryRole;
+      readonly term: number;
+    }
+  /** A finished call outside the model of keys and values, such as a lease's renewal. `time` is its end. */
+  | {
+      readonly type: "call";
+      readonly time: number;
+      readonly process: number;
+      readonly name: string;
+      readonly ms: number;
+      readonly outcome: "ok" | "fail" | "unknown";
+      readonly error?: string;
+    }
+  | { readonly type: "lease"; readonly time: number; readonly life: LeaseLife }
+  | { readonly type: "watch"; readonly time: number; readonly watch: WatchedRecord }
+  /** The largest set of members that run, reach each other and have a disk that answers, from here on. */
+  | { readonly type: "health"; readonly time: number; readonly connected: readonly string[]; readonly quorum: number };
+
+export type HistoryRole = "leader" | "follower" | "candidate" | "preCandidate" | "down" | "paused";
+
+export interface FaultEvent {
+  readonly fault: string;
+  readonly id: number;
+  readonly phase: "begin" | "end";
+  readonly detail: string;
+}
 
 /** One operation with its end. `returned` is Infinity while its outcome is unknown. */
 export interface Operation {
@@ -111,6 +150,10 @@ export class History {
     this.#onRecord?.(JSON.stringify(record));
   }
 
+  fault(time: number, event: FaultEvent): void {
+    this.add({ type: "fault", time, ...event });
+  }
+
   note(time: number, note: string, member = "", detail = ""): void {
     this.add({ type: "note", time, note, member, detail });
   }
@@ -139,7 +182,6 @@ export class History {
 export function operationsOf(records: readonly HistoryRecord[]): Operation[] {
   const open = new Map<number, Operation>();
   for (const record of records) {
-    if (record.type === "note") continue;
     if (record.type === "invoke") {
       open.set(record.op, {
         op: record.op,
@@ -153,6 +195,7 @@ export function operationsOf(records: readonly HistoryRecord[]): Operation[] {
       });
       continue;
     }
+    if (record.type !== "ok" && record.type !== "fail" && record.type !== "info") continue;
     const begun = open.get(record.op);
     if (begun === undefined) throw new RangeError(`history: operation ${record.op} ends without having begun`);
     if (record.type === "ok") {

@@ -6,29 +6,30 @@ import { decodeUtf8, encodeUtf8 } from "../base/bytes.ts";
 import { formatId } from "../base/ids.ts";
 import { type RandomSource, randomInt } from "../base/prng.ts";
 import type { Client } from "../client/client.ts";
-import type { Timer } from "../platform/clock.ts";
 import type { KeyValue } from "../protocol/key-value.ts";
 import type { Request } from "../protocol/requests.ts";
 import type { Response } from "../protocol/responses.ts";
 import type { ServerOptions } from "../server/options.ts";
-import { checkExactlyOnce, type OnceEffect } from "./checkers/exactly-once.ts";
-import { checkFencing, type Effect, unguardedOverlaps } from "./checkers/fencing.ts";
+import type { Server } from "../server/server.ts";
 import { checkLeases } from "./checkers/leases.ts";
 import { checkLinearizability } from "./checkers/linearizability.ts";
 import { checkLostWrites } from "./checkers/lost-writes.ts";
-import { checkObservations } from "./checkers/observations.ts";
 import { checkSerializable } from "./checkers/serializable.ts";
 import { OK, type Verdict, violation } from "./checkers/verdict.ts";
-import { checkWatches, type WatchedEvent } from "./checkers/watches.ts";
+import { checkWatches } from "./checkers/watches.ts";
 import { SimulatedCluster, simulatedClient } from "./cluster.ts";
+import { Collector } from "./collector.ts";
 import { cutting } from "./cutting.ts";
-import { History } from "./history.ts";
-import { type FaultKind, Nemesis } from "./nemesis.ts";
-import { ConfigWorkload } from "./workloads/config.ts";
-import { ContenderWorkload, landedEffects } from "./workloads/contenders.ts";
-import { KvWorkload, type WorkloadCounts } from "./workloads/kv.ts";
+import { withFragment } from "./fragment.ts";
+import { History, type Operation } from "./history.ts";
+import { FASTEST_CLOCK, type FaultKind, Nemesis } from "./nemesis.ts";
+import { onceVerdicts, pauseClients } from "./once-runs.ts";
+import { figuresOf, progress, recipesOf, recipeVerdicts } from "./recipe-runs.ts";
+import type { RunSummary } from "./report.ts";
+import { KvWorkload, toKeyValue, type WorkloadCounts } from "./workloads/kv.ts";
 import { LeaseWorkload } from "./workloads/leases.ts";
-import { ONCE_RANGE, OnceWorkload, onceEffect } from "./workloads/once.ts";
+import { OnceWorkload } from "./workloads/once.ts";
+import { TURN_WORKLOADS, type TurnWorkload } from "./workloads/turns.ts";
 import { WatchWorkload } from "./workloads/watches.ts";
 import { SimulatedWorld } from "./world.ts";
 
@@ -39,18 +40,22 @@ export interface SimOptions {
   /** Virtual seconds of the safety phase. Default 30. */
   readonly seconds?: number;
   readonly clients?: number;
+  /** Mean pause of a client between two operations. Default: drawn from the seed. */
+  readonly thinkMs?: number;
   /**
    * What the clients do. "kv" by default. Leases move revisions by themselves, so the two do not mix. "watches": as "kv",
-   * and others watch. "once": writes that bear names, over connections that are cut. "lock", "election", "config": the recipes, each with contenders, observers or watchers.
+   * and others watch. "once": writes that bear names, over connections that are cut. "lock", "election", "config": the
+   * recipes, each with contenders, observers or watchers. Further ones: `TURN_WORKLOADS`.
    */
-  readonly workload?: WorkloadName;
+  readonly workload?: string;
   readonly faults?: readonly FaultKind[];
+  /** Mean quiet time of each of the nemesis's two hands between two faults. Default 2,000 ms. */
+  readonly meanPauseMs?: number;
   readonly server?: Partial<ServerOptions>;
   readonly keepTrace?: boolean;
+  /** False saves the search for the smallest piece of history that shows a violation. Default true. */
+  readonly fragments?: boolean;
 }
-
-export const WORKLOADS = ["kv", "leases", "watches", "once", "lock", "election", "config"] as const;
-export type WorkloadName = (typeof WORKLOADS)[number];
 
 export interface SimReport {
   readonly seed: number;
@@ -64,6 +69,9 @@ export interface SimReport {
   readonly figures: Readonly<Record<string, number>>;
   /** Which kinds this seed allowed, and how often each struck. */
   readonly faults: Readonly<Record<string, number>>;
+  /** How often each rare event happened (counters.ts). */
+  readonly rareEvents: Readonly<Record<string, number>>;
+  readonly workload: string;
   readonly hashComparisons: number;
   readonly virtualMs: number;
   readonly events: number;
@@ -78,23 +86,37 @@ const LIVENESS_MS = 30_000;
 /** The longest TTL of the workload, the election timeout that a change of leaders adds, and two seconds. */
 const LEASES_MS = 6_000 + 1_000 + 2_000;
 
-/** Each contender's turn may be held up by the TTLs of others that died. */
-const PROGRESS_MS = 90_000;
+/** The longest that a synchronous write takes where nothing stalls it, by seed: good disks and bad ones. */
+const SYNC_MS = [0.5, 4, 20] as const;
 
-const WATCHERS = 6;
+const WATCHERS = 8;
+
+/** Names for `--workload`. Append a row for a new one. */
+export const WORKLOADS: readonly string[] = [
+  ...["kv", "leases", "watches", "once", "lock", "election", "config"],
+  ...Object.keys(TURN_WORKLOADS),
+];
+
+/** Held against everything that happened, so there the past must stay. */
+const KEEPS_PAST: ReadonlySet<string> = new Set(["watches", "once"]);
 
 /** Of each frame of a client's: so often its connection is cut with it. */
 const CUT_CHANCE = 0.02;
 
 export async function simulate(options: SimOptions): Promise<SimReport> {
-  const world = new SimulatedWorld({ seed: options.seed, keepTrace: options.keepTrace === true });
+  const workloadName = options.workload ?? "kv";
+  if (!WORKLOADS.includes(workloadName)) throw new RangeError(`simulate: no workload "${workloadName}"`);
+  const world = new SimulatedWorld({
+    seed: options.seed,
+    keepTrace: options.keepTrace === true,
+    syncMs: [0.1, SYNC_MS[options.seed % SYNC_MS.length]!],
+  });
   const shape = world.random("shape");
   const nodes = options.nodes ?? (shape() < 0.75 ? 3 : 5);
   const trailing = [1, 3, 20, 5_000];
   const trailingEntries = trailing[randomInt(shape, 0, trailing.length - 1)]!;
   const housekeeping = world.random("housekeeping");
-  // Watches are held against everything that happened, so there the past must stay.
-  const compacts = options.workload !== "watches" && housekeeping() < 0.5;
+  const compacts = !KEEPS_PAST.has(workloadName) && housekeeping() < 0.5;
   const history = new History((line) => world.trace.add(line));
   const cluster = new SimulatedCluster(world, {
     nodes,
@@ -106,34 +128,40 @@ export async function simulate(options: SimOptions): Promise<SimReport> {
       requestTimeoutMs: 5_000,
       ...(compacts ? compactionFrom(housekeeping) : {}),
       // So short that registrations expire under writes.
-      ...(options.workload === "once" ? { clientIdleMs: randomInt(shape, 500, 8_000) } : {}),
+      ...(workloadName === "once" ? { clientIdleMs: randomInt(shape, 500, 8_000) } : {}),
+      membershipTransition: world.random("joint")() < 0.5 ? "joint" : "auto",
       ...options.server,
     },
     note: (note, member, detail) => history.note(world.clock.now(), note, member, detail),
+    onRole: (member, role, term) => history.add({ type: "role", time: world.clock.now(), member, role, term }),
+    random: world.random("cluster"),
   });
   const urls = cluster.names.map((name) => SimulatedCluster.clientUrl(name));
   const cuts = world.random("cuts");
-  let cutsEnd = options.workload !== "once" || options.faults?.length === 0;
+  let cutsEnd = workloadName !== "once" || options.faults?.length === 0;
   const clients = await Promise.all(
     Array.from({ length: options.clients ?? randomInt(shape, 2, 6) }, (_, i) =>
       simulatedClient(world, `client${i}`, urls, (connection) =>
-        options.workload === "once" ? cutting(connection, () => !cutsEnd && cuts() < CUT_CHANCE) : connection,
+        workloadName === "once" ? cutting(connection, () => !cutsEnd && cuts() < CUT_CHANCE) : connection,
       ),
     ),
   );
+  const turns = TURN_WORKLOADS[workloadName];
   const kv = new KvWorkload({
     clock: world.clock,
     random: world.random("workload"),
     history,
     calls: clients.map((client) => (request, call) => client.request(request, call)),
     keys: randomInt(shape, 1, 6),
-    thinkMs: randomInt(shape, 10, 200),
+    thinkMs: options.thinkMs ?? randomInt(shape, 10, 200),
+    ...(turns === undefined ? {} : { turn: turns.turn() }),
   });
   const leases = new LeaseWorkload({
     clock: world.clock,
     random: world.random("leases"),
     clients,
     note: (note, detail) => history.note(world.clock.now(), note, "", detail),
+    onCall: (call) => history.add({ type: "call", ...call }),
   });
   const once = new OnceWorkload({
     clock: world.clock,
@@ -143,23 +171,26 @@ export async function simulate(options: SimOptions): Promise<SimReport> {
     thinkMs: 150,
     note: (note, detail) => history.note(world.clock.now(), note, "", detail),
   });
-  const recipes = await recipesOf(world, urls, options.workload, (note, detail) =>
+  if (workloadName === "once") cluster.compactLimit = () => 0;
+  const recipes = await recipesOf(world, urls, workloadName, (note, detail) =>
     history.note(world.clock.now(), note, "", detail),
   );
-  const workload =
-    recipes.workload ?? (options.workload === "leases" ? leases : options.workload === "once" ? once : kv);
+  const workload = recipes.workload ?? (workloadName === "leases" ? leases : workloadName === "once" ? once : kv);
   const watchers = await Promise.all(
     Array.from({ length: options.workload === "watches" ? WATCHERS : 0 }, (_, i) =>
       simulatedClient(world, `watcher${i}`, urls),
     ),
   );
   const watches = new WatchWorkload({ clock: world.clock, random: world.random("watches"), clients: watchers });
+  const collector = watchers.length === 0 ? undefined : collectorOf(world, cluster);
+  if (collector !== undefined) cluster.compactLimit = () => collector.collected;
   const nemesis = new Nemesis({
     clock: world.clock,
     random: world.random("nemesis"),
     controls: cluster,
-    note: (note, detail) => history.note(world.clock.now(), note, "", detail),
+    onFault: (fault) => history.fault(world.clock.now(), fault),
     ...(options.faults === undefined ? {} : { kinds: options.faults }),
+    ...(options.meanPauseMs === undefined ? {} : { meanPauseMs: options.meanPauseMs }),
   });
   const sampler = world.clock.every(50, () => cluster.sample());
 
@@ -170,8 +201,9 @@ export async function simulate(options: SimOptions): Promise<SimReport> {
   else {
     workload.start();
     watches.start();
+    collector?.start();
     if (options.faults === undefined || options.faults.length > 0) nemesis.start();
-    const stopPauses = options.workload === "once" && !cutsEnd ? pauseClients(world, clients.length) : undefined;
+    const stopPauses = workloadName === "once" && !cutsEnd ? pauseClients(world, clients.length) : undefined;
     await world.runFor((options.seconds ?? 30) * 1_000);
     stopPauses?.();
     cutsEnd = true;
@@ -199,8 +231,8 @@ export async function simulate(options: SimOptions): Promise<SimReport> {
         ? OK
         : violation(`an alarm stands ${LIVENESS_MS} ms after the faults ended`);
     }
-    verdicts["serves after the faults"] = await finalChecks(world, clients[0]!, kv, history, verdicts);
-    if (watchers.length > 0) Object.assign(verdicts, await watchVerdicts(world, cluster, watches));
+    verdicts["serves after the faults"] = await finalChecks(world, clients[0]!, kv, history, verdicts, turns);
+    if (collector !== undefined) Object.assign(verdicts, await watchVerdicts(world, cluster, watches, collector));
     if (workload === once) Object.assign(verdicts, await onceVerdicts(world, cluster, once));
     Object.assign(verdicts, await recipeVerdicts(world, clients[0]!, recipes));
     if (workload === leases) verdicts["no lease is left behind"] = await leftovers(world, cluster);
@@ -209,9 +241,15 @@ export async function simulate(options: SimOptions): Promise<SimReport> {
 
   if (workload === leases) {
     const faultless = options.faults?.length === 0;
-    verdicts["no lease ends early"] = checkLeases(leases.lives, faultless ? { mostLateMs: 1_250 } : {});
+    verdicts["no lease ends early"] = checkLeases(leases.lives, {
+      ...(faultless ? { mostLateMs: 1_250 } : {}),
+      ...(nemesis.kinds.includes("fast clock") ? { fastestClock: FASTEST_CLOCK } : {}),
+    });
   } else if (started && workload === kv) {
-    verdicts.linearizability = checkLinearizability(history.operations());
+    const operations = history.operations();
+    const order = checkLinearizability(operations);
+    const bounded = (some: readonly Operation[]): Verdict => checkLinearizability(some, { maxStates: 3_000 });
+    verdicts.linearizability = options.fragments === false ? order : withFragment(order, operations, bounded);
     verdicts["serializable reads"] = checkSerializable(history.records);
   }
   verdicts["hash agreement"] = cluster.hashes.verdict();
@@ -219,6 +257,9 @@ export async function simulate(options: SimOptions): Promise<SimReport> {
   verdicts["errors are named"] =
     workload.unexpected.length === 0 ? OK : violation(workload.unexpected.map((error) => String(error)).join("; "));
 
+  for (const life of leases.lives) history.add({ type: "lease", time: world.clock.now(), life });
+  for (const watch of watches.records()) history.add({ type: "watch", time: world.clock.now(), watch });
+  cluster.counters.count("watch compacted", watches.compacted);
   const report: SimReport = {
     seed: options.seed,
     nodes,
@@ -228,6 +269,8 @@ export async function simulate(options: SimOptions): Promise<SimReport> {
     errors: Object.fromEntries(workload.errors),
     figures: figuresOf(recipes),
     faults: Object.fromEntries(nemesis.kinds.map((kind) => [kind, nemesis.counts.get(kind) ?? 0])),
+    rareEvents: cluster.counters.toJSON(),
+    workload: workloadName,
     hashComparisons: cluster.hashes.compared,
     virtualMs: world.clock.now(),
     events: world.clock.events,
@@ -240,116 +283,49 @@ export async function simulate(options: SimOptions): Promise<SimReport> {
   return report;
 }
 
-interface Recipes {
-  readonly clients: readonly Client[];
-  readonly contenders?: ContenderWorkload;
-  readonly config?: ConfigWorkload;
-  readonly workload?: ContenderWorkload | ConfigWorkload;
-}
-
-/** Who contends, looks on or watches, each on a host of its own. */
-async function recipesOf(
-  world: SimulatedWorld,
-  urls: readonly string[],
-  name: WorkloadName | undefined,
-  note: (note: string, detail: string) => void,
-): Promise<Recipes> {
-  const random = world.random("recipes");
-  const some = (kind: string, count: number): Promise<Client[]> =>
-    Promise.all(Array.from({ length: count }, (_, i) => simulatedClient(world, `${kind}${i}`, urls)));
-  if (name === "lock" || name === "election") {
-    const contending = await some("contender", randomInt(random, 3, 6));
-    const observers = await some("observer", name === "election" ? 3 : 0);
-    const contenders = new ContenderWorkload({
-      ...{ kind: name, clock: world.clock, random, clients: contending, observers, note },
-      pause: (contender, paused) => {
-        const host = world.host(`contender${contender}`);
-        if (paused) host.pause();
-        else host.resume();
-      },
-    });
-    return { clients: [...contending, ...observers], contenders, workload: contenders };
-  }
-  if (name !== "config") return { clients: [] };
-  const writers = await some("writer", 2);
-  const watching = await some("watching", 6);
-  const config = new ConfigWorkload({ random, writers, watchers: watching });
-  return { clients: [...writers, ...watching], config, workload: config };
-}
-
-/** Nobody is stopped any more: everybody must get a turn again. */
-async function progress(world: SimulatedWorld, contenders: ContenderWorkload): Promise<Verdict> {
-  contenders.thaw();
-  const before = [...contenders.turns];
-  const left = (): string[] => contenders.turns.flatMap((turns, i) => (turns === before[i] ? [`contender ${i}`] : []));
-  await world.until(() => left().length === 0, PROGRESS_MS);
-  return left().length === 0
-    ? OK
-    : violation(`no turn within ${PROGRESS_MS} ms after the faults ended: ${left().join(", ")}`);
-}
-
-async function recipeVerdicts(
-  world: SimulatedWorld,
-  client: Client,
-  { contenders, config }: Recipes,
-): Promise<Readonly<Record<string, Verdict>>> {
-  if (contenders !== undefined) {
-    const { tenures, effects, stops } = contenders;
-    const landed = await world.settle(landedEffects(client, contenders.kind));
-    return {
-      ...checkFencing({ tenures, effects, landed, stops }),
-      ...(Object.keys(contenders.observed).length === 0
-        ? {}
-        : { "observers see leaders in order": checkObservations(contenders.observed, contenders.proclaimed) }),
-    };
-  }
-  if (config === undefined) return {};
-  await world.until(() => config.caughtUp, LIVENESS_MS);
-  const verdicts = config.verdicts();
-  await world.settle(config.close());
-  return verdicts;
-}
-
-function figuresOf({ contenders, config }: Recipes): Readonly<Record<string, number>> {
-  if (config !== undefined) return config.figures;
-  if (contenders === undefined) return {};
-  const { tenures, effects, stops } = contenders;
-  const count = (outcome: Effect["outcome"]): number => effects.filter((effect) => effect.outcome === outcome).length;
-  return {
-    turns: tenures.length,
-    ...{ lost: tenures.filter(({ lost }) => lost).length, stops: stops.length },
-    ...{ landed: count("landed"), refused: count("refused"), unknown: count("unknown") },
-    unguardedOverlaps: unguardedOverlaps(tenures),
+/** Reads what happened while it is still there to be read. */
+function collectorOf(world: SimulatedWorld, cluster: SimulatedCluster): Collector {
+  const ahead = (): Server | undefined => {
+    let best: Server | undefined;
+    for (const name of cluster.names) {
+      const server = cluster.server(name);
+      if (server === undefined || world.host(name).paused) continue;
+      if (best === undefined || server.figures().revision > best.figures().revision) best = server;
+    }
+    return best;
   };
+  return new Collector({
+    clock: world.clock,
+    newest: async () => ahead()?.figures().revision,
+    read: async (at) => {
+      const range = { kind: "range", key: encodeUtf8("k"), rangeEnd: encodeUtf8("l"), serializable: true } as const;
+      try {
+        const answer = ahead()?.handle({ ...range, revision: at }, { timeoutMs: 2_000 });
+        // A member that dies meanwhile never answers.
+        const late = new Promise<undefined>((resolve) => world.clock.after(2_500, () => resolve(undefined)));
+        const response = await Promise.race([answer, late]);
+        return response?.result.kind === "range" ? response.result.kvs.map(toKeyValue) : undefined;
+      } catch {
+        return undefined; // it is behind, or going down: the next one is asked
+      }
+    },
+  });
 }
 
-/** Reads the store at each revision, and holds what the watches told against it. */
+/** What happened, as it was collected, against what the watches told. */
 async function watchVerdicts(
   world: SimulatedWorld,
   cluster: SimulatedCluster,
   watches: WatchWorkload,
+  collector: Collector,
 ): Promise<Readonly<Record<string, Verdict>>> {
-  const server = cluster.server(cluster.names[0]!);
-  if (server === undefined) return { "watches catch up": violation("the member to ask is down") };
-  const happened = new Map<number, readonly WatchedEvent[]>();
-  const last = server.figures().revision;
-  let before = new Map<string, string>();
-  for (let revision = 2; revision <= last; revision++) {
-    const range = { kind: "range", key: encodeUtf8("k"), rangeEnd: encodeUtf8("l"), serializable: true } as const;
-    const { result } = await world.settle(server.handle({ ...range, revision }, { timeoutMs: 5_000 }));
-    if (result.kind !== "range") return { "watches catch up": violation("another answer than asked for") };
-    const now = new Map(result.kvs.map((kv) => [keyName(kv), decodeUtf8(kv.value)]));
-    const events: WatchedEvent[] = [];
-    for (const kv of result.kvs) {
-      if (kv.modRevision !== revision) continue;
-      const key = keyName(kv);
-      events.push({ revision, type: "put", key, value: decodeUtf8(kv.value), previous: before.get(key) });
-    }
-    for (const [key, previous] of before) {
-      if (!now.has(key)) events.push({ revision, type: "delete", key, value: "", previous });
-    }
-    happened.set(revision, events);
-    before = now;
+  await world.settle(collector.stop());
+  const { happened } = collector;
+  const leader = cluster.server(cluster.leader ?? "");
+  const last = leader?.figures().revision;
+  const compactedTo = leader?.figures().compactRevision ?? 0;
+  if (collector.collected !== last) {
+    return { "watches catch up": violation(`collected up to ${collector.collected} of ${last}`) };
   }
   await world.until(() => watches.behind(happened).length === 0, LIVENESS_MS);
   const behind = watches.behind(happened);
@@ -360,43 +336,8 @@ async function watchVerdicts(
       behind.length === 0
         ? OK
         : violation(`not told of revision ${last} within ${LIVENESS_MS} ms: ${behind.join(", ")}`),
-    ...checkWatches(watches.records(), happened),
+    ...checkWatches(watches.records(), happened, { compactedTo }),
   };
-}
-
-/** Processes of clients are stopped for a while, as by SIGSTOP: what they had begun is settled without them. */
-function pauseClients(world: SimulatedWorld, clients: number): () => void {
-  const random = world.random("client pauses");
-  let timer: Timer;
-  const next = (): void => {
-    timer = world.clock.after(random() * 6_000, () => {
-      const host = world.host(`client${randomInt(random, 0, clients - 1)}`);
-      host.pause();
-      world.clock.after(random() < 0.5 ? random() * 1_000 : random() * 8_000, () => host.resume());
-      next();
-    });
-  };
-  next();
-  return () => timer.cancel();
-}
-
-/** Reads the whole history, revision by revision, and holds what the writers were told against it. */
-async function onceVerdicts(
-  world: SimulatedWorld,
-  cluster: SimulatedCluster,
-  once: OnceWorkload,
-): Promise<Readonly<Record<string, Verdict>>> {
-  const server = cluster.server(cluster.names[0]!);
-  if (server === undefined) return { "exactly once": violation("the member to ask is down") };
-  const effects: OnceEffect[] = [];
-  const last = server.figures().revision;
-  for (let revision = 2; revision <= last; revision++) {
-    const range = { kind: "range", ...ONCE_RANGE, serializable: true, minModRevision: revision } as const;
-    const { result } = await world.settle(server.handle({ ...range, revision }, { timeoutMs: 5_000 }));
-    if (result.kind !== "range") return { "exactly once": violation("another answer than asked for") };
-    effects.push(...result.kvs.map(onceEffect));
-  }
-  return { "exactly once": checkExactlyOnce(once.operations, effects) };
 }
 
 /** Nobody holds a lease any more: in so long each must end by itself, on every member, and its key with it. */
@@ -417,6 +358,27 @@ async function leftovers(world: SimulatedWorld, cluster: SimulatedCluster): Prom
   return OK;
 }
 
+/** What a run's folder and page are made from. */
+export function summaryOf(report: SimReport, replay: string): RunSummary {
+  const { ok, nodes, workload, verdicts, errors, faults, rareEvents } = report;
+  const operations = { ...report.operations };
+  const durationMs = report.virtualMs;
+  return {
+    harness: "simulator",
+    ok,
+    replay,
+    nodes,
+    workload,
+    durationMs,
+    verdicts,
+    operations,
+    errors,
+    faults,
+    rareEvents,
+    skipped: {},
+  };
+}
+
 function keyName({ key }: KeyValue): string {
   return decodeUtf8(key);
 }
@@ -428,6 +390,7 @@ async function finalChecks(
   workload: KvWorkload,
   history: History,
   verdicts: Record<string, Verdict>,
+  turns: TurnWorkload | undefined,
 ): Promise<Verdict> {
   // The first connection may be one that a fault ended: the second attempt has no excuse.
   for (let attempt = 0; attempt < 3; attempt++) {
@@ -447,6 +410,8 @@ async function finalChecks(
       revision: all.revision,
       kvs: all.kvs,
     });
+    const final = new Map(all.kvs.map(({ key, value }) => [key, value]));
+    if (turns !== undefined) Object.assign(verdicts, turns.check(history.operations(), final));
     return OK;
   }
   return violation("neither a write nor a read was answered in three attempts after the faults had ended");

@@ -174,28 +174,65 @@ export class Gate {
   }
 }
 
-/** The clock of one process: the world's time, behind the process's gates. */
-export class HostClock implements Clock {
+/** How one machine's clock goes: at a rate of its own, and with a time of day that may jump. It never goes backwards. */
+export class ClockDrift {
   readonly #clock: VirtualClock;
-  readonly #gates: readonly Gate[];
+  #rate = 1;
+  #trueAt = 0;
+  #localAt = 0;
+  #wallOffset = 0;
 
-  /** The first gate is the outermost: what it holds passes the others only when it is let through. */
-  constructor(clock: VirtualClock, gates: readonly Gate[]) {
+  constructor(clock: VirtualClock) {
     this.#clock = clock;
-    this.#gates = gates;
+  }
+
+  get rate(): number {
+    return this.#rate;
+  }
+
+  set rate(rate: number) {
+    this.#localAt = this.now();
+    this.#trueAt = this.#clock.now();
+    this.#rate = rate;
+  }
+
+  jumpWall(ms: number): void {
+    this.#wallOffset += ms;
   }
 
   now(): number {
-    return this.#clock.now();
+    return this.#localAt + (this.#clock.now() - this.#trueAt) * this.#rate;
   }
 
   wallNow(): number {
-    return this.#clock.wallNow();
+    return this.#clock.wallNow() + this.#wallOffset;
+  }
+}
+
+/** The clock of one process: its machine's, behind the process's gates. */
+export class HostClock implements Clock {
+  readonly #clock: VirtualClock;
+  readonly #gates: readonly Gate[];
+  readonly #drift: ClockDrift;
+
+  /** The first gate is the outermost: what it holds passes the others only when it is let through. */
+  constructor(clock: VirtualClock, gates: readonly Gate[], drift: ClockDrift = new ClockDrift(clock)) {
+    this.#clock = clock;
+    this.#gates = gates;
+    this.#drift = drift;
+  }
+
+  now(): number {
+    return this.#drift.now();
+  }
+
+  wallNow(): number {
+    return this.#drift.wallNow();
   }
 
   after(ms: number, callback: () => void): Timer {
     let cancelled = false;
-    const timer = this.#clock.after(ms, () => this.run(() => cancelled || callback()));
+    const timer = this.#clock.after(ms / this.#drift.rate, () => this.run(() => cancelled || callback()));
     return {
       cancel() {
         // A held event may be cancelled too: by another one that was held before it.

@@ -14,12 +14,14 @@ import { MemoryNetwork } from "../transport/memory.ts";
 import type { Connection, Network } from "../transport/network.ts";
 import { guardDisk } from "./process-disk.ts";
 import { Trace } from "./trace.ts";
-import { Gate, HostClock, VirtualClock } from "./virtual-clock.ts";
+import { ClockDrift, Gate, HostClock, VirtualClock } from "./virtual-clock.ts";
 
 export interface WorldOptions {
   readonly seed: number;
   /** Keeps the trace's lines, to compare two runs. */
   readonly keepTrace?: boolean;
+  /** Milliseconds that a synchronous write takes, from and to. Default 0: on the clock's next turn. */
+  readonly syncMs?: readonly [number, number];
 }
 
 /** What a process is given: all of a member's world but what is the same for all. */
@@ -35,6 +37,7 @@ export interface ProcessWorld {
 
 export class SimulatedWorld {
   readonly seed: number;
+  readonly syncMs: readonly [number, number] | undefined;
   readonly clock: VirtualClock = new VirtualClock();
   readonly trace: Trace;
   readonly network: MemoryNetwork;
@@ -42,6 +45,7 @@ export class SimulatedWorld {
 
   constructor(options: WorldOptions) {
     this.seed = options.seed;
+    this.syncMs = options.syncMs;
     this.trace = new Trace({ keep: options.keepTrace === true });
     this.network = new MemoryNetwork({ clock: this.clock, random: randomOf(this.random("network")) });
   }
@@ -111,11 +115,15 @@ export class SimulatedWorld {
   }
 }
 
+export type Power = "stays" | "cut" | "torn";
+
 /** One machine: a disk that outlives the processes on it. */
 export class Host {
   readonly name: string;
   readonly #world: SimulatedWorld;
   readonly #pauseGate: Gate;
+  /** Of the machine, so it outlives its processes. */
+  readonly drift: ClockDrift;
   #lifeGate: Gate | undefined;
   #boots = 0;
   #disk: MemoryDisk;
@@ -125,6 +133,7 @@ export class Host {
     this.#world = world;
     this.name = name;
     this.#pauseGate = new Gate(world.clock);
+    this.drift = new ClockDrift(world.clock);
     this.#disk = this.#newDisk();
   }
 
@@ -141,7 +150,9 @@ export class Host {
   #newDisk(): MemoryDisk {
     this.#disks += 1;
     const label = this.#disks === 1 ? `disk ${this.name}` : `disk ${this.name} ${this.#disks}`;
-    return new MemoryDisk({ clock: this.#world.clock, random: randomOf(this.#world.random(label)) });
+    const { clock, syncMs } = this.#world;
+    const random = randomOf(this.#world.random(label));
+    return new MemoryDisk({ clock, random, ...(syncMs === undefined ? {} : { syncMs }) });
   }
 
   get boots(): number {
@@ -162,7 +173,7 @@ export class Host {
     const life = new Gate(this.#world.clock);
     this.#lifeGate = life;
     const boot = ++this.#boots;
-    const clock = new HostClock(this.#world.clock, [this.#pauseGate, life]);
+    const clock = new HostClock(this.#world.clock, [this.#pauseGate, life], this.drift);
     return {
       clock,
       random: randomOf(this.#world.random(`${this.name} boot ${boot}`)),
@@ -174,13 +185,17 @@ export class Host {
     };
   }
 
-  /** kill -9, or with `power: "cut"` the loss of all that the disk has not synced. Connections break. */
-  kill(power: "stays" | "cut"): void {
+  /**
+   * kill -9, or with `power: "cut"` the loss of what the disk has not synced; with "torn", some of that survives in
+   * pieces. Connections break.
+   */
+  kill(power: Power): void {
     this.#pauseGate.resume();
     this.#lifeGate?.stop();
     this.#lifeGate = undefined;
     this.#world.network.crash(this.name);
     if (power === "cut") this.disk.crash();
+    else if (power === "torn") this.disk.crash({ keepUnsynced: "holes", tear: true });
     else this.disk.release();
   }
 

@@ -4,8 +4,8 @@ import { join } from "node:path";
 import type { Command } from "commander";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { parseDuration } from "../../src/cli/globals.ts";
-import { freeBlock } from "../../src/cli/ports.ts";
 import { buildProgram } from "../../src/cli/program.ts";
+import { freeBlock } from "../../src/platform/node/ports.ts";
 import { quorate, Running, temporaryDir } from "./run.ts";
 
 /** Every command that does something, by its words. */
@@ -89,6 +89,12 @@ describe("bad arguments give one line and change nothing", () => {
       ["server", "--name", "n9", "--config", "cluster.config.json"],
       128,
       'no member "n9"',
+    ],
+    [
+      "a detour that is no pair of addresses",
+      ["server", "--reroute", "n1"],
+      128,
+      "Write ws://host:port=ws://host:port",
     ],
     ["a watch of nothing", ["watch"], 128, "watch takes a key"],
     ["a watch of too much", ["watch", "a", "b", "c"], 128, "too many arguments"],

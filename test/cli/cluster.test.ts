@@ -284,7 +284,7 @@ test("one embedded member grows to two without stopping", async () => {
   const endpoints = (JSON.parse(first.stdout) as { clientUrl: string }).clientUrl.replace("ws://", "");
   expect(await quorate(["put", "a", "1", "--endpoints", endpoints])).toMatchObject({ code: 0 });
 
-  const { freeBlock } = await import("../../src/cli/ports.ts");
+  const { freeBlock } = await import("../../src/platform/node/ports.ts");
   const peerUrl = `ws://127.0.0.1:${await freeBlock(1)}`;
   const added = await quorate(["member", "add", "n2", "--peer-urls", peerUrl, "--learner", "--endpoints", endpoints]);
   expect(added).toMatchObject({

@@ -2,9 +2,9 @@
 import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, onTestFinished, test } from "vitest";
-import { freeBlock } from "../../src/cli/ports.ts";
 import { barText } from "../../src/cli/progress.ts";
 import { connect } from "../../src/node/connect.ts";
+import { freeBlock } from "../../src/platform/node/ports.ts";
 import { quorate, start, startCluster, temporaryDir } from "./run.ts";
 
 /** The commands of the page's blocks, without `npx quorate`. */

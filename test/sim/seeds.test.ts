@@ -1,7 +1,15 @@
 /** Whole clusters under drawn faults. The fixed seeds find what was broken; the commit's seed finds something new. */
 import { execFileSync } from "node:child_process";
 import { describe, expect, test } from "vitest";
-import { FAULT_KINDS, type SimOptions, type SimReport, simulate } from "../../src/testing/index.ts";
+import {
+  Counters,
+  FAULT_KINDS,
+  RARE_AT_LEAST,
+  RARE_EVENTS,
+  type SimOptions,
+  type SimReport,
+  simulate,
+} from "../../src/testing/index.ts";
 import { REGRESSIONS } from "./regressions.ts";
 
 function commitSeed(): number {
@@ -16,8 +24,17 @@ function commitSeed(): number {
   }
 }
 
+/** What the fixed seeds went through together. */
+const struck = new Counters();
+const drawn = commitSeed();
+
 async function holds(options: SimOptions): Promise<SimReport> {
   const report = await simulate(options);
+  if (options.seed !== drawn) {
+    for (const counts of [report.faults, report.rareEvents]) {
+      for (const [name, count] of Object.entries(counts)) struck.count(name, count);
+    }
+  }
   const broken = Object.entries(report.verdicts).filter(([, { verdict }]) => verdict !== "ok");
   const virtual = options.seconds === undefined ? "" : ` --virtual ${options.seconds}`;
   const workload = options.workload === undefined ? "" : ` --workload ${options.workload}`;
@@ -31,7 +48,6 @@ describe("a cluster under faults keeps its promises", () => {
     await holds({ seed, seconds: 20 });
   });
 
-  const drawn = commitSeed();
   test(`seed ${drawn}, drawn from the commit`, async () => {
     console.log(`seed drawn from the commit: npm run sim -- --seed ${drawn} --virtual 20`);
     await holds({ seed: drawn, seconds: 20 });
@@ -50,7 +66,6 @@ describe("a cluster under faults keeps its promises", () => {
 });
 
 describe("leases under faults keep their promises", () => {
-  const drawn = commitSeed();
   test.each([21, 22, 23, 24, 25, 26, drawn])("seed %i", async (seed) => {
     const report = await holds({ seed, seconds: 25, workload: "leases" });
     expect(report.verdicts).toHaveProperty(["no lease is left behind"]);
@@ -74,7 +89,6 @@ describe("leases under faults keep their promises", () => {
 });
 
 describe("watches under faults keep their promises", () => {
-  const drawn = commitSeed();
   test.each([31, 32, 33, 34, 35, 36, drawn])("seed %i", async (seed) => {
     const report = await holds({
       seed,
@@ -183,6 +197,41 @@ describe("locks, elections and configs under faults keep their promises", () => 
 
   test("every kind of fault at once", async () => {
     await holds({ seed: 59, nodes: 3, seconds: 30, workload: "lock", faults: FAULT_KINDS });
+  });
+});
+
+/** Dense faults of every kind, and those of which rare things come. Together with the seeds above they reach everything. */
+describe("everything happens often", () => {
+  const all = { nodes: 3, seconds: 60, faults: FAULT_KINDS, meanPauseMs: 300 };
+  /** As much as checkers can follow in seconds: faults are what these runs are for. */
+  const calm = { ...all, thinkMs: 100 };
+  const RUNS: readonly SimOptions[] = [
+    { ...calm, seed: 51, workload: "append" },
+    { ...calm, seed: 52, workload: "watches" },
+    { ...calm, seed: 53, workload: "bank" },
+    { ...calm, seed: 54, workload: "set", server: { membershipTransition: "joint" } },
+    { ...calm, seed: 55, workload: "register" },
+    { ...calm, seed: 56, workload: "leases" },
+    { ...all, seed: 61, faults: ["leader isolation", "candidate crash"] },
+    { ...all, seed: 62, faults: ["bit flip", "torn batch", "disk full"], workload: "bank" },
+    { ...all, seed: 63, faults: ["compaction", "kill"], workload: "watches", clients: 2 },
+    { ...all, seed: 65, faults: ["compaction"], workload: "watches", clients: 2 },
+    // A leader whose clients go on writing to it while it is alone has something to cut away afterwards.
+    {
+      ...{ ...all, seed: 64, faults: ["leader isolation"], clients: 12, meanPauseMs: 1_500 },
+      server: { trailingEntries: 5_000 },
+    },
+  ];
+  test.each(RUNS)("seed $seed, $workload", async (options) => {
+    await holds(options);
+  });
+
+  test.each(FAULT_KINDS)("the fixed seeds meet: %s", (kind) => {
+    expect(struck.get(kind), kind).toBeGreaterThanOrEqual(RARE_AT_LEAST);
+  });
+
+  test.each(RARE_EVENTS)("the fixed seeds reach: $name", ({ name }) => {
+    expect(struck.get(name), name).toBeGreaterThanOrEqual(RARE_AT_LEAST);
   });
 });
 

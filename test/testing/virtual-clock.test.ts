@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { Gate, HostClock, VirtualClock } from "../../src/testing/virtual-clock.ts";
+import { ClockDrift, Gate, HostClock, VirtualClock } from "../../src/testing/virtual-clock.ts";
 
 function runAll(clock: VirtualClock, until = 1_000): void {
   while ((clock.nextTime() ?? Infinity) <= until) clock.runNext();
@@ -70,5 +70,34 @@ describe("HostClock", () => {
     gate.resume();
     runAll(clock);
     expect(ran).toBe(false);
+  });
+});
+
+describe("ClockDrift", () => {
+  test("a fast clock shows more and its timers come sooner; back at rate 1 nothing is taken back", () => {
+    const clock = new VirtualClock();
+    const drift = new ClockDrift(clock);
+    const host = new HostClock(clock, [], drift);
+    drift.rate = 2;
+    let at = 0;
+    host.after(100, () => {
+      at = clock.now();
+    });
+    while (clock.runNext());
+    expect(at).toBe(50);
+    expect(host.now()).toBe(100);
+    drift.rate = 1;
+    clock.advanceTo(80);
+    expect(host.now()).toBe(130);
+  });
+
+  test("the time of day jumps, the clock that measures does not", () => {
+    const clock = new VirtualClock();
+    const drift = new ClockDrift(clock);
+    const host = new HostClock(clock, [], drift);
+    const before = host.wallNow();
+    drift.jumpWall(-3_600_000);
+    expect(host.wallNow()).toBe(before - 3_600_000);
+    expect(host.now()).toBe(0);
   });
 });

@@ -99,3 +99,28 @@ describe("what does not", () => {
     expect(broken(watched)).toContain(promise);
   });
 });
+
+describe("compaction", () => {
+  /** Told up to 2, then that everything below 4 is gone, and from 4 on again. */
+  const passedOver = (compacted: number, start: number): WatchedRecord =>
+    record([{ ...segment(1, [A2]), compacted }, segment(start, [A4, B5])]);
+
+  test("a watch may pass over what was compacted away, and goes on exactly there", () => {
+    expect(broken(passedOver(4, 4))).toEqual([]);
+    expect(broken(passedOver(4, 5))).toContain("resumable");
+  });
+
+  test("a watch that had nothing to lose must not be told of a compaction", () => {
+    expect(broken(passedOver(3, 3))).toContain("resumable");
+  });
+
+  test("a value before an event may be missing below the compaction, and nowhere else", () => {
+    const bare = record([segment(4, [deletion(4, "a"), B5])]);
+    const verdict = (compactedTo: number) => checkWatches([bare], HAPPENED, { compactedTo })["watches are reliable"];
+    expect(verdict(4)).toEqual({ verdict: "ok" });
+    expect(verdict(3)).toMatchObject({
+      verdict: "violation",
+      fragment: expect.arrayContaining([expect.stringContaining("4")]),
+    });
+  });
+});

@@ -189,6 +189,7 @@ describe("Nemesis", () => {
   function controls(log: string[]): FaultControls {
     return {
       names: ["n1", "n2", "n3"],
+      leader: "n2",
       cut: (from, to) => log.push(`cut ${from} ${to}`),
       healCuts: () => log.push("heal"),
       trouble: (trouble) => log.push(`trouble ${JSON.stringify(trouble)}`),
@@ -197,6 +198,13 @@ describe("Nemesis", () => {
       stallDisk: (name, stalled) => log.push(`stall ${name} ${stalled}`),
       pause: (name, paused) => log.push(`pause ${name} ${paused}`),
       transferLeadership: () => log.push("transfer"),
+      fillDisk: (name, full) => log.push(`fill ${name} ${full}`),
+      setClock: (name, rate, jumpMs) => log.push(`clock ${name} ${rate} ${jumpMs}`),
+      compact: () => log.push("compact"),
+      damage: (name) => `${log.push(`damage ${name}`)}`,
+      replace: async (name) => void log.push(`replace ${name}`),
+      visit: async (stayMs) => void log.push(`visit ${stayMs}`),
+      crashCandidate: async () => log.push("crash candidate") > 0,
     };
   }
 
@@ -207,13 +215,13 @@ describe("Nemesis", () => {
       clock,
       random: prng(seed),
       controls: controls(log),
-      note: (note, detail) => log.push(`${clock.now()} ${note} ${detail}`),
+      onFault: ({ fault, phase, detail }) => log.push(`${clock.now()} ${fault} ${phase} ${detail}`),
       ...(kinds === undefined ? {} : { kinds }),
     });
     nemesis.start();
-    await run(clock, 200_000);
+    await run(clock, 400_000);
     void nemesis.stop();
-    await run(clock, 300_000);
+    await run(clock, 500_000);
     return { log, nemesis };
   }
 

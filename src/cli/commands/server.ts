@@ -18,6 +18,18 @@ function parsePeers(text: string): Peers {
   });
 }
 
+/** `ws://127.0.0.1:7403=ws://127.0.0.1:9000,...` */
+function parseReroute(text: string): Readonly<Record<string, string>> {
+  const pairs = commaList(text).map((item) => {
+    const [from = "", to = "", ...more] = item.split("=");
+    if (!URL.canParse(from) || !URL.canParse(to) || more.length > 0) {
+      throw new InvalidArgumentError("Write ws://host:port=ws://host:port,....");
+    }
+    return [from, to] as const;
+  });
+  return Object.fromEntries(pairs);
+}
+
 export function registerServer(program: Command): void {
   const command = program
     .command("server")
@@ -37,6 +49,13 @@ export function registerServer(program: Command): void {
       setting("join", "<endpoints>", "join the running cluster at these endpoints, after `member add`").argParser(
         commaList,
       ),
+    )
+    .addOption(
+      setting(
+        "reroute",
+        "<list>",
+        "dial other members elsewhere, as peer-url=url,...: through a proxy or a tunnel",
+      ).argParser(parseReroute),
     )
     .option(
       "--skip-wait-for-peers",
@@ -101,6 +120,7 @@ export function registerServer(program: Command): void {
             : { peers, token: cluster?.token ?? settings.token ?? DEFAULT_TOKEN }),
           ...(secretFile === undefined ? {} : { secret: readSecret(secretFile) }),
           ...(allowedOrigins === undefined ? {} : { allowedOrigins }),
+          ...(options.reroute === undefined ? {} : { reroute: options.reroute as Readonly<Record<string, string>> }),
           ...(options.skipWaitForPeers === true ? { skipWaitForPeers: true } : {}),
           ...numbers,
           ...autoCompaction,

@@ -24,6 +24,9 @@ export class HashAgreement {
     this.#verdict = violation(
       `different states at applied index ${sample.applied}: ${first.member} has ${first.stateHash} (at ${first.time.toFixed(1)} ms), ` +
         `${sample.member} has ${sample.stateHash} (at ${sample.time.toFixed(1)} ms)`,
+      [first, sample].map(
+        (one) => `${one.time.toFixed(1)} ms: ${one.member} at index ${one.applied}: ${one.stateHash}`,
+      ),
     );
   }
 

@@ -28,18 +28,39 @@ export type LeaseSight =
 export interface LeaseCheckOptions {
   /** Where no fault can delay it: longest time between a lease's deadline and its end. */
   readonly mostLateMs?: number;
+  /** Where members' clocks may run fast: at most this many times as fast as true time. Default 1. */
+  readonly fastestClock?: number;
 }
 
 export function checkLeases(lives: readonly LeaseLife[], options: LeaseCheckOptions = {}): Verdict {
   for (const life of lives) {
-    const fault = faultOf(life, options.mostLateMs);
-    if (fault !== undefined) return violation(`lease ${life.id} of ${life.key}: ${fault}`);
+    const fault = faultOf(life, options.mostLateMs, options.fastestClock ?? 1);
+    if (fault !== undefined) return violation(`lease ${life.id} of ${life.key}: ${fault}`, story(life));
   }
   return OK;
 }
 
-function faultOf(life: LeaseLife, mostLateMs: number | undefined): string | undefined {
-  const deadline = Math.max(...life.renewals.map(({ sentAt, ttlMs }) => sentAt + ttlMs));
+/** The last of what its holder did and saw. */
+function story(life: LeaseLife): readonly string[] {
+  const lines = [
+    ...life.renewals.map(({ sentAt, ttlMs }) => [sentAt, `granted or renewed for ${ttlMs} ms (sent)`] as const),
+    ...life.seen.map((sight) =>
+      sight.kind === "key"
+        ? ([sight.at, `its key ${sight.present ? "is there" : "is gone"}`] as const)
+        : ([sight.at, sight.lives ? `it lives, with ${sight.keys.join(", ") || "no key"}` : "it is gone"] as const),
+    ),
+  ];
+  if (life.attachedAt !== undefined) lines.push([life.attachedAt, `its key ${life.key} was put`]);
+  if (life.revoked) lines.push([Infinity, "its holder asked for its end"]);
+  return lines
+    .sort((a, b) => a[0] - b[0])
+    .slice(-12)
+    .map(([at, what]) => `${at === Infinity ? "at some time" : `${at.toFixed(1)} ms`}: ${what}`);
+}
+
+function faultOf(life: LeaseLife, mostLateMs: number | undefined, fastestClock: number): string | undefined {
+  // A leader measures a TTL by its own clock.
+  const deadline = Math.max(...life.renewals.map(({ sentAt, ttlMs }) => sentAt + ttlMs / fastestClock));
   let endedAt: number | undefined;
   for (const sight of life.seen) {
     const ended =

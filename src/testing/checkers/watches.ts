@@ -24,6 +24,8 @@ export interface WatchSegment {
   /** The first revision it had to tell. */
   readonly start: number;
   readonly batches: readonly WatchedBatch[];
+  /** It ended as `COMPACTED`, and was told of this revision: what is older cannot be had any more. */
+  readonly compacted?: number | undefined;
 }
 
 /** One reader. Each segment begins where the one before it ended. */
@@ -38,7 +40,12 @@ export interface WatchedRecord {
 /** Every event that happened, by revision; `previous` is always there where there was a value. */
 export type Happened = ReadonlyMap<number, readonly WatchedEvent[]>;
 
-type Check = (record: WatchedRecord, happened: Happened) => string | undefined;
+export interface WatchCheckOptions {
+  /** The highest compaction: below it, a value before an event may be gone (etcd-semantics 4.5). Default: none. */
+  readonly compactedTo?: number;
+}
+
+type Check = (record: WatchedRecord, happened: Happened, compactedTo: number) => string | undefined;
 
 const CHECKS: Readonly<Record<string, Check>> = {
   "watches are ordered": ordered,
@@ -48,16 +55,45 @@ const CHECKS: Readonly<Record<string, Check>> = {
   "watches are resumable": resumable,
 };
 
-export function checkWatches(records: readonly WatchedRecord[], happened: Happened): Readonly<Record<string, Verdict>> {
+export function checkWatches(
+  records: readonly WatchedRecord[],
+  happened: Happened,
+  { compactedTo = 0 }: WatchCheckOptions = {},
+): Readonly<Record<string, Verdict>> {
   const verdicts: Record<string, Verdict> = {};
   for (const [promise, check] of Object.entries(CHECKS)) {
-    const broken = records.flatMap((record) => {
-      const why = check(record, happened);
-      return why === undefined ? [] : [`${record.name}: ${why}`];
-    });
-    verdicts[promise] = broken.length === 0 ? OK : violation(broken.join("; "));
+    const broken: string[] = [];
+    const fragment: string[] = [];
+    for (const record of records) {
+      const why = check(record, happened, compactedTo);
+      if (why === undefined) continue;
+      broken.push(`${record.name}: ${why}`);
+      fragment.push(`${record.name}: ${why}`, ...around(record, happened, why));
+    }
+    verdicts[promise] = broken.length === 0 ? OK : violation(broken.join("; "), fragment);
   }
   return verdicts;
+}
+
+/** What was told, and what had happened, next to the first revision that a complaint names. */
+function around(record: WatchedRecord, happened: Happened, why: string): readonly string[] {
+  const at = Number(/\d+/.exec(why)?.[0] ?? 0);
+  const near = (revision: number): boolean => Math.abs(revision - at) <= 2;
+  const lines: string[] = [];
+  for (const [revision, events] of [...happened].sort((a, b) => a[0] - b[0])) {
+    if (!near(revision)) continue;
+    for (const event of matching(record, events)) lines.push(`  happened: ${text(event, record.prevKv)}`);
+  }
+  for (const { start, batches } of record.segments) {
+    if (near(start)) lines.push(`  opened at ${start}`);
+    for (const { revision, events } of batches) {
+      if (!near(revision) && !events.some((event) => near(event.revision))) continue;
+      lines.push(
+        `  told, up to ${revision}: ${events.map((event) => text(event, record.prevKv)).join(", ") || "nothing"}`,
+      );
+    }
+  }
+  return lines;
 }
 
 /** Revisions rise from event to event and from batch to batch, and no event lies beyond its batch. */
@@ -105,15 +141,24 @@ function atomic(record: WatchedRecord, happened: Happened): string | undefined {
 }
 
 /** Between the first revision and the last one told, everything that happened was told as it happened, and nothing else. */
-function reliable(record: WatchedRecord, happened: Happened): string | undefined {
+function reliable(record: WatchedRecord, happened: Happened, compactedTo: number): string | undefined {
   const { segments, prevKv } = record;
-  const batches = segments.flatMap((segment) => segment.batches);
-  const first = segments[0]?.start ?? 0;
-  const last = batches.at(-1)?.revision ?? 0;
-  const told = new Set(eventsOf(segments).map((event) => text(event, prevKv)));
+  const told = new Set<string>();
+  for (const event of eventsOf(segments)) {
+    told.add(text(event, prevKv));
+    if (event.previous !== undefined || event.revision > compactedTo) continue;
+    // The value before it may have been compacted away by then: told is what is left.
+    const whole = matching(record, happened.get(event.revision) ?? []).find(({ key }) => key === event.key);
+    if (whole === undefined || text(whole, false) !== text(event, false)) continue;
+    told.delete(text(event, prevKv));
+    told.add(text(whole, prevKv));
+  }
   const due = new Set<string>();
-  for (let revision = first; revision <= last; revision++) {
-    for (const event of matching(record, happened.get(revision) ?? [])) due.add(text(event, prevKv));
+  for (const { start, batches } of segments) {
+    const last = batches.at(-1)?.revision ?? 0;
+    for (let revision = start; revision <= last; revision++) {
+      for (const event of matching(record, happened.get(revision) ?? [])) due.add(text(event, prevKv));
+    }
   }
   for (const event of due) if (!told.has(event)) return `missed ${event}`;
   for (const event of told) if (!due.has(event)) return `told ${event}, which did not happen`;
@@ -123,7 +168,7 @@ function reliable(record: WatchedRecord, happened: Happened): string | undefined
 /** A watch opened anew behind what it had told goes on exactly there. */
 function resumable(record: WatchedRecord, happened: Happened): string | undefined {
   let next: number | undefined;
-  for (const { start, batches } of record.segments) {
+  for (const { start, batches, compacted } of record.segments) {
     if (next !== undefined && start !== next) return `opened at ${start} after everything below ${next}`;
     const first = batches.flatMap(({ events }) => events)[0];
     if (first !== undefined && first.revision < start) return `opened at ${start}, told ${first.revision}`;
@@ -132,6 +177,9 @@ function resumable(record: WatchedRecord, happened: Happened): string | undefine
       if (missed !== undefined) return `opened at ${start}, passed over ${text(missed, record.prevKv)}`;
     }
     next = (batches.at(-1)?.revision ?? start - 1) + 1;
+    if (compacted === undefined) continue;
+    if (compacted <= next) return `ended as compacted up to ${compacted} with nothing missing below ${next}`;
+    next = compacted;
   }
   return undefined;
 }

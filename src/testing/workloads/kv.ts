@@ -36,7 +36,18 @@ export interface KvWorkloadOptions {
   readonly timeoutMs?: number;
   /** Mean pause of a client between two operations. */
   readonly thinkMs?: number;
+  /** What a client does at each turn instead of a mixture of everything. */
+  readonly turn?: Turn;
+  /** Number of the first client in the history, where several workloads share one. Default 0. */
+  readonly firstProcess?: number;
 }
+
+/** One client's turn: `perform` records and never rejects; it gives undefined unless the operation was answered. */
+export type Turn = (
+  perform: (request: HistoryRequest) => Promise<HistoryResult | undefined>,
+  random: RandomSource,
+  process: number,
+) => Promise<void>;
 
 export interface WorkloadCounts {
   invoked: number;
@@ -69,8 +80,9 @@ export class KvWorkload {
   }
 
   start(): void {
-    this.#options.calls.forEach((call, process) => {
-      this.#finished.push(this.#client(call, process));
+    const first = this.#options.firstProcess ?? 0;
+    this.#options.calls.forEach((call, i) => {
+      this.#finished.push(this.#client(call, first + i));
     });
   }
 
@@ -85,7 +97,10 @@ export class KvWorkload {
     const think = this.#options.thinkMs ?? 100;
     while (!this.#stopping) {
       await new Promise<void>((resolve) => clock.after(random() * 2 * think, resolve));
-      if (!this.#stopping) await this.perform(call, process, this.#draw());
+      if (this.#stopping) return;
+      const { turn } = this.#options;
+      if (turn === undefined) await this.perform(call, process, this.#draw());
+      else await turn((request) => this.perform(call, process, request), random, process);
     }
   }
 

@@ -9,6 +9,7 @@ import { type RandomSource, randomInt } from "../../base/prng.ts";
 import type { Client } from "../../client/client.ts";
 import type { Clock } from "../../platform/clock.ts";
 import type { LeaseLife } from "../checkers/leases.ts";
+import type { HistoryRecord } from "../history.ts";
 import type { WorkloadCounts } from "./kv.ts";
 
 export interface LeaseWorkloadOptions {
@@ -17,9 +18,13 @@ export interface LeaseWorkloadOptions {
   readonly clients: readonly Client[];
   /** Told what happens, in words. */
   readonly note: (note: string, detail: string) => void;
+  /** Told of each call as it ends. */
+  readonly onCall?: (call: CallRecord) => void;
   /** Seconds. Default 2 to 6. */
   readonly ttl?: { readonly min: number; readonly max: number };
 }
+
+export type CallRecord = Omit<Extract<HistoryRecord, { type: "call" }>, "type">;
 
 /** Shorter than the server's limit: a holder that waits for an answer cannot renew. */
 const CALL_MS = 1_500;
@@ -67,7 +72,9 @@ export class LeaseWorkload {
     const { clock, random, note } = this.#o;
     const { min, max } = this.#o.ttl ?? { min: 2, max: 6 };
     let sentAt = clock.now();
-    const granted = await this.#call(() => client.lease.grant(randomInt(random, min, max), { timeoutMs: CALL_MS }));
+    const granted = await this.#call("grant", () =>
+      client.lease.grant(randomInt(random, min, max), { timeoutMs: CALL_MS }),
+    );
     if (granted === undefined) return;
     const { id, ttl } = granted;
     const life: LeaseLife = {
@@ -79,7 +86,7 @@ export class LeaseWorkload {
       seen: [],
     };
     this.lives.push(life);
-    const put = await this.#call(() => client.put(key, "", { lease: id, timeoutMs: CALL_MS }));
+    const put = await this.#call("put with a lease", () => client.put(key, "", { lease: id, timeoutMs: CALL_MS }));
     if (put !== undefined) life.attachedAt = clock.now();
     note("lease granted", `${life.id} ${key} ${ttl} s`);
 
@@ -87,7 +94,12 @@ export class LeaseWorkload {
       await this.#wait(random() * 600 * ttl);
       if (random() < 0.3) await this.#look(client, id, life);
       sentAt = clock.now();
-      const alive = await this.#call(() => client.lease.keepAliveOnce(id, { timeoutMs: CALL_MS }), id, life);
+      const alive = await this.#call(
+        "keep-alive",
+        () => client.lease.keepAliveOnce(id, { timeoutMs: CALL_MS }),
+        id,
+        life,
+      );
       if (alive !== undefined) {
         life.renewals.push({ sentAt, ttlMs: alive.ttl * 1000 });
         note("lease renewed", `${life.id} sent ${sentAt.toFixed(1)}`);
@@ -96,7 +108,7 @@ export class LeaseWorkload {
     }
     if (random() < 0.2) {
       life.revoked = true;
-      await this.#call(() => client.lease.revoke(id, { timeoutMs: CALL_MS }));
+      await this.#call("revoke", () => client.lease.revoke(id, { timeoutMs: CALL_MS }));
     }
     while (!this.#stopping && !this.#hasEnded(life)) {
       await this.#wait(100 + random() * 300);
@@ -114,26 +126,35 @@ export class LeaseWorkload {
   async #look(client: Client, id: LeaseId, life: LeaseLife): Promise<void> {
     const { clock, random } = this.#o;
     if (random() < 0.5) {
-      const read = await this.#call(() => client.get(life.key, { timeoutMs: CALL_MS }));
+      const read = await this.#call("get", () => client.get(life.key, { timeoutMs: CALL_MS }));
       // What was put with an unknown outcome may come later, or never.
       if (read !== undefined && life.attachedAt !== undefined) {
         life.seen.push({ kind: "key", at: clock.now(), present: read.count > 0 });
       }
       return;
     }
-    const left = await this.#call(() => client.lease.timeToLive(id, { keys: true, timeoutMs: CALL_MS }));
+    const left = await this.#call("time to live", () =>
+      client.lease.timeToLive(id, { keys: true, timeoutMs: CALL_MS }),
+    );
     if (left === undefined) return;
     const keys = left.keys.map(decodeUtf8);
     life.seen.push({ kind: "lease", at: clock.now(), lives: left.grantedTtl > 0, keys });
   }
 
   /** Never rejects. A lease that is told to be gone is a sight of its end. */
-  async #call<T>(call: () => Promise<T>, id?: LeaseId, life?: LeaseLife): Promise<T | undefined> {
+  async #call<T>(name: string, call: () => Promise<T>, id?: LeaseId, life?: LeaseLife): Promise<T | undefined> {
     this.counts.invoked += 1;
     this.#inFlight += 1;
+    const begun = this.#o.clock.now();
+    const tell = (outcome: CallRecord["outcome"], error?: string): void => {
+      const time = this.#o.clock.now();
+      const call = { time, process: 0, name, ms: time - begun, outcome };
+      this.#o.onCall?.(error === undefined ? call : { ...call, error });
+    };
     try {
       const answer = await call();
       this.counts.ok += 1;
+      tell("ok");
       return answer;
     } catch (error) {
       if (!StoreError.is(error)) {
@@ -143,6 +164,7 @@ export class LeaseWorkload {
       this.errors.set(error.code, (this.errors.get(error.code) ?? 0) + 1);
       if (error.outcome === "rejected") this.counts.failed += 1;
       else this.counts.unknown += 1;
+      tell(error.outcome === "rejected" ? "fail" : "unknown", error.code);
       if (id !== undefined && life !== undefined && error.code === "LEASE_NOT_FOUND") {
         life.seen.push({ kind: "lease", at: this.#o.clock.now(), lives: false, keys: [] });
       }
