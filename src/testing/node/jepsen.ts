@@ -355,6 +355,7 @@ async function watchVerdicts(
   collector: Collector,
   compactedTo: number,
 ): Promise<Readonly<Record<string, Verdict>>> {
+  watches.hurry();
   await collector.stop();
   const { happened } = collector;
   for (let waited = 0; waited < SETTLE_MS && watches.behind(happened).length > 0; waited += 100) await wait(clock, 100);
