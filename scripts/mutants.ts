@@ -87,6 +87,12 @@ async function main(): Promise<number> {
   const mutants = MUTANTS.filter(({ id }) => wanted?.includes(id) ?? true);
   const say = (line: string): void => console.error(line);
   const dir = copyProject();
+  for (const signal of ["SIGINT", "SIGTERM"] as const) {
+    process.once(signal, () => {
+      rmSync(dir, { recursive: true, force: true });
+      process.exit(1);
+    });
+  }
   const rows: Row[] = [];
   const baselines: { readonly probe: Probe; readonly seconds: number; readonly finding: Finding }[] = [];
   try {

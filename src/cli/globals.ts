@@ -112,7 +112,8 @@ export async function withClient<T>(
   process.on("SIGTERM", onSignal);
   try {
     const { connect } = await import("../node/connect.ts");
-    const client = await connect({ endpoints, dialTimeoutMs: globals.dialTimeoutMs });
+    // As etcdctl: a registration for one write would cost a second entry of the log, and stay for minutes.
+    const client = await connect({ endpoints, dialTimeoutMs: globals.dialTimeoutMs, exactlyOnce: false });
     try {
       return await use(client, { timeoutMs: globals.commandTimeoutMs, signal: interrupt.signal });
     } finally {

@@ -25,7 +25,7 @@ export interface RunSummary {
 }
 
 const WIDTH = 1_160;
-const LEFT = 70;
+const LEFT = 130;
 const RIGHT = 20;
 const CHART = 180;
 const RATE = 90;
@@ -234,7 +234,7 @@ function chart(points: readonly Point[], bands: readonly Band[], spans: readonly
   }
   for (const [i, kind] of kinds.entries()) {
     parts.push(
-      `<text class="tick" x="${LEFT - 6}" y="${faultsTop + i * BAND_ROW + 12}" text-anchor="end">${text(kind.slice(0, 11))}</text>`,
+      `<text class="tick" x="${LEFT - 6}" y="${faultsTop + i * BAND_ROW + 12}" text-anchor="end">${text(kind.slice(0, 22))}</text>`,
     );
   }
   for (let i = 0; i <= 10; i++) {

@@ -319,6 +319,7 @@ async function watchVerdicts(
   watches: WatchWorkload,
   collector: Collector,
 ): Promise<Readonly<Record<string, Verdict>>> {
+  watches.hurry();
   await world.settle(collector.stop());
   const { happened } = collector;
   const leader = cluster.server(cluster.leader ?? "");

@@ -224,6 +224,7 @@ export async function jepsen(options: JepsenOptions): Promise<JepsenReport> {
     await Promise.all(clients.map((client) => client.close().catch(() => {})));
     await cluster.close();
   }
+  const end = time.now();
 
   if (leases !== undefined) {
     const fast = kinds.includes("fast clock") ? { fastestClock: FASTEST_CLOCK } : {};
@@ -243,7 +244,6 @@ export async function jepsen(options: JepsenOptions): Promise<JepsenReport> {
   const unexpected = working.flatMap((each) => each.unexpected);
   verdicts["errors are named"] = unexpected.length === 0 ? OK : violation(unexpected.map(String).join("; "));
 
-  const end = time.now();
   for (const life of leases?.lives ?? []) history.add({ type: "lease", time: end, life });
   for (const watch of watches?.records() ?? []) history.add({ type: "watch", time: end, watch });
   if (watches !== undefined) cluster.counters.count("watch compacted", watches.compacted);
@@ -355,6 +355,7 @@ async function watchVerdicts(
   collector: Collector,
   compactedTo: number,
 ): Promise<Readonly<Record<string, Verdict>>> {
+  watches.hurry();
   await collector.stop();
   const { happened } = collector;
   for (let waited = 0; waited < SETTLE_MS && watches.behind(happened).length > 0; waited += 100) await wait(clock, 100);

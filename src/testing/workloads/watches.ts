@@ -55,6 +55,7 @@ export class WatchWorkload {
   /** How readers ended that nobody had stopped. */
   readonly failures: string[] = [];
   #stopping = false;
+  #hurrying = false;
 
   constructor(options: WatchWorkloadOptions) {
     this.#options = options;
@@ -70,6 +71,11 @@ export class WatchWorkload {
         }),
       );
     });
+  }
+
+  /** From now on nobody pauses: who is slow by nature could not be told from one who was forgotten. */
+  hurry(): void {
+    this.#hurrying = true;
   }
 
   async stop(): Promise<void> {
@@ -123,7 +129,8 @@ export class WatchWorkload {
         if (!StoreError.is(error, "COMPACTED")) throw error;
         next = this.#passOver(reader, known, error);
       }
-      if (sleepMs > 0) await new Promise<void>((resolve) => clock.after(random() * sleepMs, resolve));
+      if (sleepMs > 0 && !this.#hurrying)
+        await new Promise<void>((resolve) => clock.after(random() * sleepMs, resolve));
     }
   }
 
@@ -143,7 +150,7 @@ export class WatchWorkload {
         })),
       });
       if (segment.batches.length >= batches) break;
-      const pause = pauseMs === 0 || random() > PAUSE_CHANCE ? 0 : randomInt(random, 0, pauseMs);
+      const pause = pauseMs === 0 || this.#hurrying || random() > PAUSE_CHANCE ? 0 : randomInt(random, 0, pauseMs);
       if (pause > 0) await new Promise<void>((resolve) => clock.after(pause, resolve));
     }
     return (segment.batches.at(-1)?.revision ?? segment.start - 1) + 1;
