@@ -98,7 +98,7 @@ export const WORKLOADS: readonly string[] = [
 ];
 
 /** Held against everything that happened, so there the past must stay. */
-const KEEPS_PAST: ReadonlySet<string> = new Set(["watches", "once"]);
+const KEEPS_PAST: ReadonlySet<string> = new Set(["watches", "once", "lock", "election"]);
 
 /** Of each frame of a client's: so often its connection is cut with it. */
 const CUT_CHANCE = 0.02;
@@ -171,7 +171,7 @@ export async function simulate(options: SimOptions): Promise<SimReport> {
     thinkMs: 150,
     note: (note, detail) => history.note(world.clock.now(), note, "", detail),
   });
-  if (workloadName === "once") cluster.compactLimit = () => 0;
+  if (KEEPS_PAST.has(workloadName)) cluster.compactLimit = () => 0;
   const recipes = await recipesOf(world, urls, workloadName, (note, detail) =>
     history.note(world.clock.now(), note, "", detail),
   );
@@ -234,7 +234,7 @@ export async function simulate(options: SimOptions): Promise<SimReport> {
     verdicts["serves after the faults"] = await finalChecks(world, clients[0]!, kv, history, verdicts, turns);
     if (collector !== undefined) Object.assign(verdicts, await watchVerdicts(world, cluster, watches, collector));
     if (workload === once) Object.assign(verdicts, await onceVerdicts(world, cluster, once));
-    Object.assign(verdicts, await recipeVerdicts(world, clients[0]!, recipes));
+    Object.assign(verdicts, await recipeVerdicts(world, clients[0]!, recipes, nemesis.kinds.includes("fast clock")));
     if (workload === leases) verdicts["no lease is left behind"] = await leftovers(world, cluster);
   }
   sampler.cancel();

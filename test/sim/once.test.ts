@@ -147,7 +147,7 @@ describe("one write at several members", () => {
   });
 
   test("one after the other, with another leader and a member that got the ledger with a snapshot", async () => {
-    const story = new Story(63, { server: { trailingEntries: 1, flushIntervalMs: 50 } });
+    const story = new Story(63, { server: { trailingEntries: 1, trailingBytes: 100, flushIntervalMs: 50 } });
     const { world, cluster } = story;
     const leader = await story.leader();
     const [late] = story.followers as [string];

