@@ -23,7 +23,9 @@ test("every example has its output here, is short, and stands in the README", ()
   const names = readdirSync("examples").filter((name) => name.endsWith(".ts"));
   expect(names.toSorted()).toEqual([...Object.keys(OUTPUT), ...STORIES].toSorted());
   for (const name of names) {
-    expect(readFileSync(`examples/${name}`, "utf8").split("\n").length, name).toBeLessThan(name === "job-queue.ts" ? 90 : 40);
+    expect(readFileSync(`examples/${name}`, "utf8").split("\n").length, name).toBeLessThan(
+      name === "job-queue.ts" ? 90 : 40,
+    );
     expect(readFileSync("README.md", "utf8")).toContain(`(examples/${name})`);
   }
 });

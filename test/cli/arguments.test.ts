@@ -30,7 +30,7 @@ test("these are the commands", () => {
     ...["lock", "elect"],
     ...["member list", "member add", "member remove", "member promote", "member update"],
     ...["move-leader", "endpoint status", "endpoint hashkv", "endpoint health"],
-    ...["snapshot save", "snapshot status", "snapshot restore", "check perf", "version"],
+    ...["snapshot save", "snapshot status", "snapshot restore", "check perf"],
     ...["alarm list", "alarm disarm", "version"],
   ]);
 });
