@@ -83,6 +83,8 @@ export interface Watcher {
   readonly from: number;
   /** The compact revision when it was created. */
   readonly compacted: number;
+  /** It is not told of puts, or not of deletions. */
+  readonly filtered?: boolean;
 }
 
 export type Answer = Refusal | Granted | Told;

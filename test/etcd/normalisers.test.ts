@@ -215,6 +215,11 @@ describe("what a compaction drops at its own revision", () => {
     expect(shownBy(replaced)).toEqual(VERSIONS);
   });
 
+  test("a change whose successor a filter hides may be missing", () => {
+    const filtered: LookStep = { kind: "look", watchers: [{ id: 2, from: 5, compacted: 5, filtered: true }] };
+    expect(replaced.normalise(filtered, events(later), events(kept, later))).toEqual(events(kept, later));
+  });
+
   const same: readonly (readonly [string, Normaliser, Answer, Answer])[] = [
     ["a deletion", tombstone, events(kept, later), events(gone, kept, later)],
     ["all deletions", tombstone, events(later), events(gone, deletion("c", 5), later)],

@@ -9,7 +9,7 @@
 import { isDeepStrictEqual } from "node:util";
 import { FAILURES } from "../../src/base/errors.ts";
 import type { RequestOp, TxnRequest } from "../../src/protocol/requests.ts";
-import type { Answer, EventAnswer, OpAnswer, Refusal, Step, WatchMessage } from "./answer.ts";
+import type { Answer, EventAnswer, OpAnswer, Refusal, Step, Watcher, WatchMessage } from "./answer.ts";
 
 /** Row "Gateway error JSON": 3.4's has a third field, the text once more; the code and the text are the same. */
 export const gatewayError: { readonly name: string; read(json: unknown): Refusal | undefined } = {
@@ -130,10 +130,12 @@ export const NORMALISERS: readonly Normaliser[] = [
     shows: always,
     /**
      * A transaction that changes a key twice, compacted at exactly its revision: etcd drops the first change, in its own
-     * time, so a watcher that begins there may or may not be told.
+     * time, so a watcher that begins there may or may not be told. A filter hides what took its place.
      */
     normalise(step, etcd, quorate) {
-      return withDropped(step, etcd, quorate, ({ kv }, later) => later.some((event) => event.kv.key === kv.key));
+      return withDropped(step, etcd, quorate, ({ kv }, later, { filtered }) => {
+        return filtered === true || later.some((event) => event.kv.key === kv.key);
+      });
     },
   },
   {
@@ -232,21 +234,22 @@ function withDropped(
   step: Step,
   etcd: Answer,
   quorate: Answer,
-  mayDrop: (event: EventAnswer, later: readonly EventAnswer[]) => boolean,
+  mayDrop: (event: EventAnswer, later: readonly EventAnswer[], watcher: Watcher) => boolean,
 ): Answer {
   if (step.kind !== "look" || etcd.kind !== "told" || quorate.kind !== "told") return etcd;
   const begin = new Set(step.watchers.filter(({ from, compacted }) => from === compacted).map(({ id }) => id));
   const messages = etcd.messages.map((theirs) => {
     const ours = quorate.messages.find(({ watchId }) => watchId === theirs.watchId);
-    const compacted = step.watchers.find(({ id }) => id === theirs.watchId)?.compacted;
-    if (!begin.has(theirs.watchId) || ours === undefined) return theirs;
-    const there = ours.events.filter(({ kv }) => kv.modRevision === compacted);
+    const watcher = step.watchers.find(({ id }) => id === theirs.watchId);
+    if (!begin.has(theirs.watchId) || ours === undefined || watcher === undefined) return theirs;
+    const there = ours.events.filter(({ kv }) => kv.modRevision === watcher.compacted);
     const rest = [...theirs.events];
     const events: EventAnswer[] = [];
     // In quorate's order, so that whatever else differs still does.
     for (const event of ours.events) {
       if (isDeepStrictEqual(rest[0], event)) events.push(rest.shift()!);
-      else if (there.includes(event) && mayDrop(event, there.slice(there.indexOf(event) + 1))) events.push(event);
+      else if (there.includes(event) && mayDrop(event, there.slice(there.indexOf(event) + 1), watcher))
+        events.push(event);
     }
     return { ...theirs, events: [...events, ...rest] };
   });

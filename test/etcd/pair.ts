@@ -154,7 +154,7 @@ export class Pair implements AsyncDisposable {
     if (living.length > 0) await this.#call(sentinel(living.map(({ request }) => request)));
     const at = this.#current;
     this.#unseen = false;
-    const step: Step = { kind: "look", watchers: watching.map(({ id, from, compacted }) => ({ id, from, compacted })) };
+    const step: Step = { kind: "look", watchers: watching.map(watcherOf) };
     const look = async (stream: SideStream): Promise<WatchMessage[]> => {
       const messages: WatchMessage[] = [];
       for (const { id, from, compacted, ended } of watching) {
@@ -275,4 +275,9 @@ function show(value: object): string {
     if (part instanceof Uint8Array) return Buffer.from(part).toString("latin1");
     return typeof part === "bigint" ? part.toString() : part;
   });
+}
+
+function watcherOf({ id, from, compacted, request }: Watching): Watcher {
+  const filtered = request.noPut === true || request.noDelete === true;
+  return filtered ? { id, from, compacted, filtered } : { id, from, compacted };
 }

@@ -370,8 +370,8 @@ export const MUTANTS: readonly Mutant[] = [
     edits: [
       {
         file: "src/lease/lessor.ts",
-        find: "      leaseOf.set(key, lease);\n      lease.keys ??= new Set();\n      lease.keys.add(key);\n    }\n    return new Lessor",
-        replace: "    }\n    return new Lessor",
+        find: "      leaseOf.set(key, lease);\n      lease.keys ??= new Set();\n      lease.keys.add(key);\n    }\n    return { leases",
+        replace: "    }\n    return { leases",
       },
     ],
     probe: LEASES_CRASH,
