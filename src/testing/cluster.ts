@@ -438,12 +438,14 @@ export function simulatedClient(
   name: string,
   endpoints: readonly string[],
   through: (connection: Connection) => Connection = (connection) => connection,
+  exactlyOnce: boolean = true,
 ): Promise<Client> {
   const { clock, random, network } = world.host(name).boot();
   return Client.open({
     clock,
     random,
     endpoints,
+    exactlyOnce,
     dial: async (endpoint, timeoutMs) => {
       const connection = await network.dial(endpoint, { maxFrameBytes: 64 << 20, timeoutMs });
       return connectChannel(through(connection), { clock, log: silent, timeoutMs });

@@ -40,6 +40,8 @@ export interface SimOptions {
   /** Virtual seconds of the safety phase. Default 30. */
   readonly seconds?: number;
   readonly clients?: number;
+  /** False: clients send writes as to etcd, without numbers, and repeat none whose outcome is unknown. Default true. */
+  readonly exactlyOnce?: boolean;
   /** Mean pause of a client between two operations. Default: drawn from the seed. */
   readonly thinkMs?: number;
   /**
@@ -141,8 +143,13 @@ export async function simulate(options: SimOptions): Promise<SimReport> {
   let cutsEnd = workloadName !== "once" || options.faults?.length === 0;
   const clients = await Promise.all(
     Array.from({ length: options.clients ?? randomInt(shape, 2, 6) }, (_, i) =>
-      simulatedClient(world, `client${i}`, urls, (connection) =>
-        workloadName === "once" ? cutting(connection, () => !cutsEnd && cuts() < CUT_CHANCE) : connection,
+      simulatedClient(
+        world,
+        `client${i}`,
+        urls,
+        (connection) =>
+          workloadName === "once" ? cutting(connection, () => !cutsEnd && cuts() < CUT_CHANCE) : connection,
+        options.exactlyOnce,
       ),
     ),
   );
