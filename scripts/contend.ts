@@ -3,9 +3,8 @@
  * are killed and members and contenders stopped past the TTL. Checked: no effect of an older token lands after a newer
  * one's, tokens rise, one holder at a time up to its deadline, losses are learned in time, everybody gets a turn again.
  */
-import { type ChildProcess, fork, spawn } from "node:child_process";
-import { mkdtempSync, rmSync } from "node:fs";
-import { join } from "node:path";
+import { type ChildProcess, fork } from "node:child_process";
+import { rmSync } from "node:fs";
 import { createInterface } from "node:readline";
 import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
@@ -23,6 +22,7 @@ import {
   type Tenure,
   unguardedOverlaps,
 } from "../src/testing/index.ts";
+import { launch } from "./cluster.ts";
 
 export type ToContender = { readonly kind: "stop" };
 export type FromContender =
@@ -71,21 +71,7 @@ async function main(): Promise<number> {
   });
   const [contenders, processes, ttl, seed] = [values.contenders, values.processes, values.ttl, values.seed].map(Number);
   const random = prng(seed!);
-  const dir = mkdtempSync(join(process.cwd(), "quorate-data-contend-"));
-  const launcher = spawn(
-    process.execPath,
-    ["dist/cli/main.js", "cluster", "--base-port", "0", "--json", "--restart", "--dir", dir],
-    { stdio: ["ignore", "pipe", "pipe"] },
-  );
-  const pids = new Map<string, number>();
-  const said: string[] = [];
-  // The launcher names each member's new process on stderr when it is up again.
-  createInterface({ input: launcher.stderr! }).on("line", (line) => {
-    said.push(line);
-    if (said.length > 200) said.shift();
-    const up = /^(\S+) is up \(pid (\d+)\)/.exec(line);
-    if (up !== null) pids.set(up[1]!, Number(up[2]));
-  });
+  const { dir, launcher, pids, said } = launch("contend");
   const workers: Worker[] = [];
   const violations: string[] = [];
   try {

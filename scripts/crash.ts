@@ -1,13 +1,13 @@
 /** `npm run crash`: kills the leader (or, with --all, every member) of a real cluster under writes, round after round. */
-import { type ChildProcess, spawn } from "node:child_process";
-import { mkdtempSync, rmSync } from "node:fs";
-import { join } from "node:path";
+import type { ChildProcess } from "node:child_process";
+import { rmSync } from "node:fs";
 import { createInterface } from "node:readline";
 import { setTimeout as delay } from "node:timers/promises";
 import { parseArgs } from "node:util";
 import type { ClusterReady } from "../src/cli/launcher.ts";
 import { connect } from "../src/node/connect.ts";
 import { DEFAULTS } from "../src/server/options.ts";
+import { launch } from "./cluster.ts";
 
 const { values } = parseArgs({
   options: {
@@ -21,22 +21,7 @@ const rounds = Number(values.rounds);
 const ELECTION_MS = DEFAULTS.electionTimeoutMs;
 const GIVE_UP_MS = 60_000;
 
-const dir = mkdtempSync(join(process.cwd(), "quorate-data-crash-"));
-const launcher: ChildProcess = spawn(
-  process.execPath,
-  ["dist/cli/main.js", "cluster", "--base-port", "0", "--json", "--restart", "--dir", dir],
-  { stdio: ["ignore", "pipe", "pipe"] },
-);
-const pids = new Map<string, number>();
-/** What the launcher and the members said last: shown with a violation. */
-const said: string[] = [];
-// The launcher names each member's new process on stderr when it is up again.
-createInterface({ input: launcher.stderr! }).on("line", (line) => {
-  said.push(line);
-  if (said.length > 200) said.shift();
-  const up = /^(\S+) is up \(pid (\d+)\)/.exec(line);
-  if (up !== null) pids.set(up[1]!, Number(up[2]));
-});
+const { dir, launcher, pids, said } = launch("crash");
 const violations: string[] = [];
 const failovers: number[] = [];
 try {

@@ -2,10 +2,9 @@
  * `npm run leases`: very many leases on a real cluster while its leader is killed again and again. None may end early, none
  * later than its deadline + the changes of leaders it saw x (TTL + election timeout) + 2 s, and none may be left behind.
  */
-import { type ChildProcess, spawn } from "node:child_process";
+import type { ChildProcess } from "node:child_process";
 import { randomInt as trueRandomInt } from "node:crypto";
-import { mkdtempSync, rmSync } from "node:fs";
-import { join } from "node:path";
+import { rmSync } from "node:fs";
 import { createInterface } from "node:readline";
 import { setTimeout as delay } from "node:timers/promises";
 import { parseArgs } from "node:util";
@@ -16,6 +15,7 @@ import { silent } from "../src/platform/log.ts";
 import { nodeWorld } from "../src/platform/node/world.ts";
 import { DEFAULTS } from "../src/server/options.ts";
 import { LeaseCensus, ManyLeases } from "../src/testing/index.ts";
+import { launch } from "./cluster.ts";
 
 const { values } = parseArgs({
   options: {
@@ -33,21 +33,7 @@ const seed = values.seed === undefined ? trueRandomInt(0x1_0000_0000) : Number(v
 const random = prng(seed);
 const { clock } = nodeWorld({ dir: ".", log: silent });
 const census = new LeaseCensus({ electionTimeoutMs: DEFAULTS.electionTimeoutMs });
-const dir = mkdtempSync(join(process.cwd(), "quorate-data-leases-"));
-const launcher: ChildProcess = spawn(
-  process.execPath,
-  ["dist/cli/main.js", "cluster", "--base-port", "0", "--json", "--restart", "--dir", dir],
-  { stdio: ["ignore", "pipe", "pipe"] },
-);
-const pids = new Map<string, number>();
-/** What the launcher and the members said last: shown with a violation. */
-const said: string[] = [];
-createInterface({ input: launcher.stderr! }).on("line", (line) => {
-  said.push(line);
-  if (said.length > 200) said.shift();
-  const up = /^(\S+) is up \(pid (\d+)\)/.exec(line);
-  if (up !== null) pids.set(up[1]!, Number(up[2]));
-});
+const { dir, launcher, pids, said } = launch("leases");
 const violations: string[] = [];
 try {
   const ready = await firstLine(launcher);

@@ -3,9 +3,8 @@
  * leader of a real cluster, over connections that are cut at random; then the whole history is read. An acknowledged write
  * must be in it exactly once, a rejected one never, an unknown one at most once.
  */
-import { type ChildProcess, spawn } from "node:child_process";
-import { mkdtempSync, rmSync } from "node:fs";
-import { join } from "node:path";
+import type { ChildProcess } from "node:child_process";
+import { rmSync } from "node:fs";
 import { createInterface } from "node:readline";
 import { setTimeout as delay } from "node:timers/promises";
 import { parseArgs } from "node:util";
@@ -26,6 +25,7 @@ import {
 } from "../src/testing/index.ts";
 import { connectChannel } from "../src/transport/client-channel.ts";
 import { WebSocketNetwork } from "../src/transport/node/websocket.ts";
+import { launch } from "./cluster.ts";
 
 const { values } = parseArgs({
   options: {
@@ -45,21 +45,7 @@ const seed = Number(values.seed);
 const random = prng(seed);
 const GIVE_UP_MS = 60_000;
 
-const dir = mkdtempSync(join(process.cwd(), "quorate-data-once-"));
-const launcher: ChildProcess = spawn(
-  process.execPath,
-  ["dist/cli/main.js", "cluster", "--base-port", "0", "--json", "--restart", "--dir", dir],
-  { stdio: ["ignore", "pipe", "pipe"] },
-);
-const pids = new Map<string, number>();
-const said: string[] = [];
-// The launcher names each member's new process on stderr when it is up again.
-createInterface({ input: launcher.stderr! }).on("line", (line) => {
-  said.push(line);
-  if (said.length > 200) said.shift();
-  const up = /^(\S+) is up \(pid (\d+)\)/.exec(line);
-  if (up !== null) pids.set(up[1]!, Number(up[2]));
-});
+const { dir, launcher, pids, said } = launch("once");
 const violations: string[] = [];
 try {
   const ready = await firstLine(launcher);

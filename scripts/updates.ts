@@ -2,9 +2,8 @@
  * `npm run updates`: ConfigWatchers and raw watches on a real cluster while its leader is killed again and again under
  * writes. Every raw watch must tell every revision exactly once, in order; every ConfigWatcher must end on the newest value.
  */
-import { type ChildProcess, spawn } from "node:child_process";
-import { mkdtempSync, rmSync } from "node:fs";
-import { join } from "node:path";
+import type { ChildProcess } from "node:child_process";
+import { rmSync } from "node:fs";
 import { createInterface } from "node:readline";
 import { setTimeout as delay } from "node:timers/promises";
 import { parseArgs } from "node:util";
@@ -14,6 +13,7 @@ import type { Client } from "../src/client/client.ts";
 import type { Watch } from "../src/client/watch.ts";
 import { ConfigWatcher } from "../src/concurrency/config-watcher.ts";
 import { connect } from "../src/node/connect.ts";
+import { launch } from "./cluster.ts";
 
 const { values } = parseArgs({
   options: {
@@ -41,21 +41,7 @@ interface Told {
   wrong: string | undefined;
 }
 
-const dir = mkdtempSync(join(process.cwd(), "quorate-data-updates-"));
-const launcher: ChildProcess = spawn(
-  process.execPath,
-  ["dist/cli/main.js", "cluster", "--base-port", "0", "--json", "--restart", "--dir", dir],
-  { stdio: ["ignore", "pipe", "pipe"] },
-);
-const pids = new Map<string, number>();
-const said: string[] = [];
-// The launcher names each member's new process on stderr when it is up again.
-createInterface({ input: launcher.stderr! }).on("line", (line) => {
-  said.push(line);
-  if (said.length > 200) said.shift();
-  const up = /^(\S+) is up \(pid (\d+)\)/.exec(line);
-  if (up !== null) pids.set(up[1]!, Number(up[2]));
-});
+const { dir, launcher, pids, said } = launch("updates");
 const violations: string[] = [];
 try {
   const ready = await firstLine(launcher);
