@@ -347,7 +347,8 @@ function recorded(sequence: number, index: number, { outcome, isCut, revision: a
       : { sequence, index, form: FORM.refused, revision: 0, bytes: new Uint8Array(encodeError(error)) };
   }
   const { result } = outcome;
-  if (result.kind === "put" && result.prevKv === undefined) {
+  // A put whose previous value was not built looks as if there had been none: only the members that build it would know.
+  if (result.kind === "put" && result.prevKv === undefined && !isCut) {
     return { sequence, index, form: FORM.put, revision: result.revision, bytes: undefined };
   }
   const bytes = isCut ? undefined : encodedIfShort(result);

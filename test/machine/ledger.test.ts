@@ -252,6 +252,17 @@ describe("a result that is too long to keep", () => {
     }
   });
 
+  test("of a put over a value that is longer than what a member builds that nobody waits on", () => {
+    const pair = new Pair();
+    const client = pair.register();
+    pair.apply(put("a", "v".repeat(1_100_000)));
+    const over = put("a", "", { prevKv: true });
+    expect(pair.apply(over, of(client, 1))).toMatchObject({ kind: "put", revision: 3 });
+    pair.restart();
+    expect(pair.apply(over, of(client, 1))).toEqual(notKept(3));
+    expect(pair.second.machine.ledger.record(client)).toEqual(pair.first.machine.ledger.record(client));
+  });
+
   test("of a transaction that was too large to answer at all", () => {
     const pair = new Pair();
     const client = pair.register();
