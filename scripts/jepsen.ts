@@ -35,6 +35,16 @@ function some(text: string, all: readonly string[], name: string): readonly stri
   return chosen;
 }
 
+/** Ends this process in order, so that its members and mounts go with it (process-cluster.ts). */
+function endInOrder(): void {
+  const parent = process.ppid;
+  for (const [signal, number] of Object.entries({ SIGHUP: 1, SIGINT: 2, SIGTERM: 15 })) {
+    process.once(signal, () => process.exit(128 + number));
+  }
+  // npm passes a signal on to its shell alone.
+  setInterval(() => process.ppid === parent || process.exit(128 + 15), 1_000).unref();
+}
+
 async function main(): Promise<number> {
   const { values } = parseArgs({
     options: {
@@ -70,6 +80,7 @@ async function main(): Promise<number> {
   const main = join(root, "dist/cli/main.js");
   if (!existsSync(main)) throw new Error("there is no build: run `npm run build` first");
 
+  endInOrder();
   const say = (line: string): void => console.error(line);
   const results: unknown[] = [];
   let ok = true;

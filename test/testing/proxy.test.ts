@@ -99,6 +99,24 @@ describe("FaultProxy", () => {
     expect(performance.now() - begun).toBeGreaterThanOrEqual(140);
   });
 
+  test("a byte rate that allows a fraction of a byte goes on", async () => {
+    const { proxy, socket, received } = await rig();
+    proxy.set("a", "b", { bytesPerSecond: 10_025 });
+    socket.write("x".repeat(2_000));
+    expect(await received(2_000)).toHaveLength(2_000);
+  });
+
+  test("a byte rate holds for many small pieces as for a large one", async () => {
+    const { proxy, socket, received } = await rig();
+    proxy.set("a", "b", { bytesPerSecond: 10_000 });
+    const begun = performance.now();
+    for (let sent = 0; sent < 2_000; sent += 100) {
+      socket.write("x".repeat(100));
+      await received(sent + 100);
+    }
+    expect(performance.now() - begun).toBeGreaterThanOrEqual(140);
+  });
+
   test("severed connections end for both sides", async () => {
     const { proxy, socket, received, closed } = await rig();
     socket.write("x");

@@ -57,6 +57,15 @@ describe("fencing", () => {
     expect(unguardedOverlaps([tenure("a", 5, 0, 1), tenure("b", 6, 1, 2)])).toBe(0);
   });
 
+  test("whoever could not give up may hold on with the token that it has", () => {
+    const tenures = [
+      tenure("a", 5, 0, 100, { kept: true }),
+      tenure("a", 5, 200, 300, { kept: true }),
+      tenure("a", 5, 350, 390),
+    ];
+    expect(broken(checkFencing({ ...GOOD, tenures: [...tenures, tenure("b", 7, 400, 700)] }))).toEqual({});
+  });
+
   const bad: readonly (readonly [string, Partial<Contention>, string, string])[] = [
     [
       "an old holder's effect after a new one's",
@@ -99,6 +108,26 @@ describe("fencing", () => {
       { tenures: [tenure("a", 7, 0, 100), tenure("b", 7, 200, 300)] },
       "tokens rise",
       "b (token 7",
+    ],
+    [
+      "a token that its holder has given up and has again",
+      { tenures: [tenure("a", 7, 0, 100), tenure("a", 7, 200, 300)] },
+      "tokens rise",
+      "a (token 7",
+    ],
+    [
+      "another's token, though its holder's giving up came to nothing",
+      { tenures: [tenure("a", 7, 0, 100, { kept: true }), tenure("b", 7, 200, 300)] },
+      "tokens rise",
+      "b (token 7",
+    ],
+    [
+      "a token that its holder has again after another's",
+      {
+        tenures: [tenure("a", 5, 0, 100, { kept: true }), tenure("b", 7, 200, 300), tenure("a", 5, 400, 500)],
+      },
+      "tokens rise",
+      "a (token 5, 400.0 to 500.0 ms) came after b (token 7",
     ],
     [
       "two holders at a time",

@@ -15,6 +15,8 @@ export interface Tenure {
   deadline: number;
   /** It did not give it up: its session was lost. */
   lost: boolean;
+  /** Its giving up was refused, or had no answer: the place may be its own still, and so the token. */
+  kept?: boolean;
 }
 
 /** One attempt of a holder to change something, in a txn guarded by its token. */
@@ -95,7 +97,8 @@ function told({ effects, landed }: Contention): Verdict {
 function rising({ tenures }: Contention): Verdict {
   let last: Tenure | undefined;
   for (const tenure of inOrder(tenures)) {
-    if (last !== undefined && tenure.token <= last.token) {
+    const isAgain = last?.kept === true && tenure.holder === last.holder && tenure.token === last.token;
+    if (last !== undefined && tenure.token <= last.token && !isAgain) {
       return violation(`${describe(tenure)} came after ${describe(last)}`);
     }
     last = tenure;

@@ -152,6 +152,7 @@ export async function jepsen(options: JepsenOptions): Promise<JepsenReport> {
   try {
     await cluster.open();
     if (!(await cluster.ready())) throw new Error(`jepsen: the cluster did not start: ${cluster.failures.join("; ")}`);
+    options.onProgress?.(`members run: pids ${cluster.pids.join(" ")}`);
     const urls = cluster.clientUrls();
     if (options.workloads.includes("leases")) {
       const holders = await Promise.all(Array.from({ length: 2 * nodes }, () => open(urls)));

@@ -69,12 +69,17 @@ const DISK_BYTES = 96 << 20;
 const STATUS_MS = 200;
 const ADMIN_MS = 300;
 const CALL_MS = 3_000;
+/** Before a member that found nobody to join is started again. */
+const JOIN_AGAIN_MS = 500;
 /** Ways slower than this count as cut where the question is whether a majority is connected. */
 const SLOW_MS = 50;
 /** What members say when they find their disk damaged (docs/errors.md: WAL_CORRUPT, STATE_CORRUPT, DISK_FAILED). */
 const DAMAGE = /damaged|is missing|disk failed|cannot be read/i;
 const FULL = /disk is full|no space left/i;
 const REMOVED = /was removed from the cluster/;
+/** What a member ends with that asked where to join while nobody could answer: codes by their texts (base/errors.ts). */
+const NOBODY =
+  /no endpoint could be reached|connection was lost|timed out|deadline exceeded|no leader|leader changed|server stopped|unhealthy cluster/i;
 const TOKEN = "jepsen";
 
 export class ProcessCluster implements FaultControls {
@@ -95,6 +100,8 @@ export class ProcessCluster implements FaultControls {
   /** By "slot>slot": the proxy's port. */
   readonly #routes = new Map<string, number>();
   readonly #processes = new Map<string, Process>();
+  /** All that have not ended, wanted or not. */
+  readonly #children = new Set<ChildProcess>();
   readonly #ids = new Map<string, string>();
   readonly #statusOf = new Map<string, { readonly role: HistoryRole; readonly term: number }>();
   readonly #applied = new Map<string, number>();
@@ -135,6 +142,7 @@ export class ProcessCluster implements FaultControls {
   }
 
   async open(): Promise<void> {
+    process.once("exit", this.#abandon);
     const { nodes } = this.#o;
     const slots = nodes + SPARE_SLOTS;
     const base = await freeBlock(nodes + slots + 1);
@@ -164,6 +172,11 @@ export class ProcessCluster implements FaultControls {
       () => this.#names.every((name) => this.#processes.get(name)?.ready === true) && this.leader !== undefined,
       limitMs,
     );
+  }
+
+  /** Of the members that run. */
+  get pids(): readonly number[] {
+    return [...this.#processes.values()].flatMap(({ child }) => child.pid ?? []);
   }
 
   get leader(): string | undefined {
@@ -196,18 +209,21 @@ export class ProcessCluster implements FaultControls {
     this.#closed = true;
     await this.#polling;
     await this.#admin?.close();
-    const gone: Promise<void>[] = [...this.#dying.values()];
-    const running = [...this.#processes.values()].map(
-      ({ child }) =>
-        new Promise<void>((resolve) =>
-          child.exitCode === null && child.signalCode === null ? child.once("exit", () => resolve()) : resolve(),
-        ),
+    const ended = [...this.#children].map(
+      (child) => new Promise<void>((resolve) => child.once("exit", () => resolve())),
     );
-    for (const { child } of this.#processes.values()) child.kill("SIGKILL");
-    await Promise.all([...gone, ...running]);
+    this.#abandon();
+    await Promise.all(ended);
     await this.proxy.close();
-    for (const mount of this.#mounts) spawnSync("umount", ["--lazy", mount]);
+    process.off("exit", this.#abandon);
   }
+
+  /** Also what happens where this process ends before its run: neither members nor mounts outlive it. */
+  readonly #abandon = (): void => {
+    this.#closed = true;
+    for (const child of this.#children) child.kill("SIGKILL");
+    for (const mount of this.#mounts.splice(0)) spawnSync("umount", ["--lazy", mount]);
+  };
 
   // --- what the nemesis does ---
 
@@ -255,6 +271,7 @@ export class ProcessCluster implements FaultControls {
     const child = spawn(process.execPath, [...args, ...flags], { stdio: ["ignore", "pipe", "pipe"], env });
     const started: Process = { child, said: [], ready: false, wanted: false };
     this.#processes.set(name, started);
+    this.#children.add(child);
     this.#o.note("boot", name, `pid ${child.pid}`);
     createInterface({ input: child.stdout }).on("line", (line) => {
       const said = JSON.parse(line) as { readonly event: string; readonly id: string };
@@ -271,6 +288,7 @@ export class ProcessCluster implements FaultControls {
       if (line.includes("cut the end of the log")) this.counters.count("log truncation");
     });
     child.once("exit", (_code, signal) => {
+      this.#children.delete(child);
       if (!this.#closed) this.#gone(name, started, signal);
     });
     // Later than its exit: by now its last words have been heard.
@@ -523,6 +541,12 @@ export class ProcessCluster implements FaultControls {
   #ended(name: string, was: Process, how: string): void {
     const words = was.said.join("\n");
     if (REMOVED.test(words) && !this.#names.includes(name)) return;
+    if (!was.ready && this.#joins.has(name) && foundNobody(words)) {
+      // As whoever runs it would: it has no data yet, and nothing was asked of it.
+      this.#o.note("ended by a fault", name, "it found nobody to join");
+      this.#o.clock.after(JOIN_AGAIN_MS, () => this.start(name));
+      return;
+    }
     if (FULL.test(words) && this.#everFull.has(name)) {
       this.#o.note("ended by a fault", name, "the disk is full");
       return;
@@ -622,6 +646,11 @@ export class ProcessCluster implements FaultControls {
   #pause(ms: number): Promise<void> {
     return new Promise((resolve) => this.#o.clock.after(ms, resolve));
   }
+}
+
+/** Whether a member that wanted to join ended because nobody could tell it how. */
+export function foundNobody(said: string): boolean {
+  return NOBODY.test(said);
 }
 
 /** Whether this machine lets us mount a small file system to fill. */

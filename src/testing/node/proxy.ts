@@ -14,7 +14,7 @@ interface Way {
 
 /** What may wait in one direction of a connection before its sender is made to wait too. */
 const WAITING_BYTES_MAX = 1 << 20;
-/** How often a limited rate is topped up. */
+/** How often a limited way sends, and how much it may catch up on at once. */
 const RATE_SLICE_MS = 20;
 
 export class FaultProxy {
@@ -96,6 +96,9 @@ class Pipe {
   readonly #onEnd: (pipe: Pipe) => void;
   readonly #queue: { readonly bytes: Buffer; readonly due: number }[] = [];
   #waiting = 0;
+  /** What a limited rate allows by now, whole and broken bytes. */
+  #credit = 0;
+  #creditAt = 0;
   #source: Socket | undefined;
   #target: Socket | undefined;
   #sourceEnded = false;
@@ -126,22 +129,21 @@ class Pipe {
   }
 
   pump(): void {
-    const { held, bytesPerSecond } = this.#way;
     const target = this.#target;
-    if (held || target === undefined || this.#timer !== undefined) return;
-    let budget = bytesPerSecond === Infinity ? Infinity : Math.max(1, (bytesPerSecond * RATE_SLICE_MS) / 1_000);
+    if (this.#way.held || target === undefined || this.#timer !== undefined) return;
+    this.#topUp();
     for (let first = this.#queue[0]; first !== undefined; first = this.#queue[0]) {
       const early = first.due - performance.now();
       if (early > 0) {
         this.#later(early);
         return;
       }
-      if (budget <= 0) {
+      if (this.#credit < 1) {
         this.#later(RATE_SLICE_MS);
         return;
       }
-      const part = first.bytes.length <= budget ? first.bytes : first.bytes.subarray(0, Math.floor(budget));
-      budget -= part.length;
+      const part = first.bytes.length <= this.#credit ? first.bytes : first.bytes.subarray(0, Math.floor(this.#credit));
+      this.#credit -= part.length;
       this.#waiting -= part.length;
       if (part.length === first.bytes.length) this.#queue.shift();
       else this.#queue[0] = { bytes: first.bytes.subarray(part.length), due: first.due };
@@ -149,6 +151,15 @@ class Pipe {
     }
     if (this.#waiting <= WAITING_BYTES_MAX / 2) this.#source?.resume();
     if (this.#sourceEnded) this.destroy();
+  }
+
+  #topUp(): void {
+    const { bytesPerSecond } = this.#way;
+    const now = performance.now();
+    const earned =
+      bytesPerSecond === Infinity ? Infinity : this.#credit + ((now - this.#creditAt) * bytesPerSecond) / 1_000;
+    this.#credit = Math.min(earned, Math.max(1, (bytesPerSecond * RATE_SLICE_MS) / 1_000));
+    this.#creditAt = now;
   }
 
   destroy(): void {

@@ -205,7 +205,7 @@ export class ContenderWorkload extends Calls {
     }
     over(false);
     session.signal.removeEventListener("abort", onAbort);
-    if (random() < 0.85 && !tenure.lost) await this.call(() => turn.leave());
+    if (random() < 0.85 && !tenure.lost) tenure.kept = "error" in (await this.call(() => turn.leave()));
     else if (!tenure.lost) session.orphan();
   }
 
