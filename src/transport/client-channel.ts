@@ -79,6 +79,12 @@ interface Watching {
   read: number;
 }
 
+/** What a watch stream has to say, and the bytes that it takes. */
+interface Ask {
+  readonly bytes: number;
+  readonly write: (writer: FrameWriter) => void;
+}
+
 interface Pending {
   readonly call: number;
   readonly deadline: number;
@@ -149,7 +155,7 @@ class SocketChannel implements ClientChannel {
   readonly #pending = new Map<number, Pending>();
   readonly #watching = new Map<number, Watching>();
   /** What watch streams have to say in this turn's frame. */
-  #asks: ((writer: FrameWriter) => void)[] = [];
+  #asks: Ask[] = [];
   #queue: Pending[] = [];
   /** Calls that ended here while the server still works on them. */
   #cancelled: number[] = [];
@@ -245,7 +251,14 @@ class SocketChannel implements ClientChannel {
         if (!isOpen()) return;
         // Bytes of its own: the encoder's are valid until the next encoding at most.
         const body = encodeWatchRequest(request).slice();
-        this.#ask((writer) => writer.answer(FROM_CLIENT.ask, stream, body));
+        if (body.length > this.#maxSendBytes) {
+          // A frame that the server does not take would end the connection, and with it everything else on it.
+          this.#watching.delete(stream);
+          this.#ask((writer) => writer.cancel(stream));
+          this.#clock.defer(() => receiver.ended(new StoreError("REQUEST_TOO_LARGE")));
+          return;
+        }
+        this.#ask((writer) => writer.answer(FROM_CLIENT.ask, stream, body), body.length);
       },
       consumed: (bytes) => {
         if (!isOpen()) return;
@@ -264,8 +277,8 @@ class SocketChannel implements ClientChannel {
     };
   }
 
-  #ask(ask: (writer: FrameWriter) => void): void {
-    this.#asks.push(ask);
+  #ask(write: (writer: FrameWriter) => void, bodyBytes = 0): void {
+    this.#asks.push({ bytes: MESSAGE_OVERHEAD + CALL_HEADER + bodyBytes, write });
     this.#flushSoon();
   }
 
@@ -298,9 +311,9 @@ class SocketChannel implements ClientChannel {
     this.#asks = [];
     let writer = new FrameWriter(this.#lastFrameBytes);
     for (const call of cancelled) writer.cancel(call);
-    for (const ask of asks) {
-      if (writer.length > this.#frameBytes / 2) writer = this.#send(writer);
-      ask(writer);
+    for (const { bytes, write } of asks) {
+      if (writer.length > 0 && writer.length + bytes > this.#frameBytes) writer = this.#send(writer);
+      write(writer);
     }
     for (const pending of queue) {
       // Whoever gave up before the bytes left was told "rejected": they must not leave any more.

@@ -236,6 +236,37 @@ describe("a watch stream", () => {
   });
 });
 
+describe("requests of a stream that are large", () => {
+  const withKey = (bytes: number): WatchRequest => ({ kind: "create", key: new Uint8Array(bytes).fill(1) });
+
+  test("one larger than any message ends its stream by name, and nothing else on the connection", async () => {
+    const { rig, served } = await open();
+    const channel = await rig.channel();
+    const [large, small] = [new Heard(), new Heard()];
+    const stream = channel.watch(large);
+    channel.watch(small).request(create);
+    await rig.quiet();
+    stream.request(withKey(3 << 20));
+    await rig.quiet();
+    expect(large.error).toMatchObject({ code: "REQUEST_TOO_LARGE", outcome: "rejected" });
+    expect(small.error).toBeUndefined();
+    expect(rig.listener.connections).toBe(1);
+    expect(served.map(({ closed }) => closed)).toEqual([1, 0]);
+  });
+
+  test("many in one turn leave in frames that the server takes", async () => {
+    const { rig, served } = await open();
+    const channel = await rig.channel();
+    const heard = new Heard();
+    const stream = channel.watch(heard);
+    for (let i = 0; i < 5; i++) stream.request(create);
+    for (const bytes of [120 << 10, 2_000_000, 120 << 10]) stream.request(withKey(bytes));
+    await rig.quiet();
+    expect(heard.error).toBeUndefined();
+    expect(served[0]!.requests).toHaveLength(8);
+  });
+});
+
 describe("a client that breaks the rules", () => {
   async function greeted(rig: Rig): Promise<RawConnection> {
     const raw = await rig.raw();
