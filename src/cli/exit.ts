@@ -10,6 +10,8 @@ export const EXIT = {
   interrupted: 5,
   io: 6,
   badArguments: 128,
+  /** What a shell says of a program that SIGPIPE ended, as it ends etcdctl. */
+  unread: 141,
 } as const;
 
 export type Exit = keyof typeof EXIT;

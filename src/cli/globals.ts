@@ -1,7 +1,7 @@
 /** The flags that every client command shares, and the client they lead to. */
 import { type Command, InvalidArgumentError, Option } from "commander";
 import type { Client } from "../client/client.ts";
-import { Ended, fail } from "./exit.ts";
+import { Ended, EXIT, fail } from "./exit.ts";
 
 export const DEFAULT_ENDPOINTS = "127.0.0.1:7400,127.0.0.1:7402,127.0.0.1:7404";
 export const FORMATS = ["simple", "json", "fields", "table"] as const;
@@ -100,7 +100,10 @@ export function globalsOf(command: Command): Globals {
   };
 }
 
-/** Runs with a client and closes it. Ctrl-C aborts the call under way and ends the command with etcdctl's code for it. */
+/**
+ * Runs with a client and closes it. Ctrl-C aborts the call under way and ends the command with etcdctl's code for it. So
+ * does a reader of its output that leaves, such as `head`: without a word, for nobody is to blame.
+ */
 export async function withClient<T>(
   globals: Globals,
   use: (client: Client, call: Call) => Promise<T>,
@@ -108,24 +111,35 @@ export async function withClient<T>(
 ): Promise<T> {
   const interrupt = new AbortController();
   const onSignal = (): void => interrupt.abort();
+  let isUnread = false;
+  const onUnread = (): void => {
+    isUnread = true;
+    interrupt.abort();
+  };
   process.on("SIGINT", onSignal);
   process.on("SIGTERM", onSignal);
+  process.stdout.on("error", onUnread);
   try {
     const { connect } = await import("../node/connect.ts");
     // As etcdctl: a registration for one write would cost a second entry of the log, and stay for minutes.
     const client = await connect({ endpoints, dialTimeoutMs: globals.dialTimeoutMs, exactlyOnce: false });
+    let result: T;
     try {
-      return await use(client, { timeoutMs: globals.commandTimeoutMs, signal: interrupt.signal });
+      result = await use(client, { timeoutMs: globals.commandTimeoutMs, signal: interrupt.signal });
     } finally {
       await client.close();
     }
+    if (isUnread) throw new Ended(EXIT.unread);
+    return result;
   } catch (error) {
+    if (isUnread) throw new Ended(EXIT.unread);
     // A command that was run has its own end, whatever ended it.
     if (interrupt.signal.aborted && !(error instanceof Ended)) fail("interrupted", "interrupted");
     throw error;
   } finally {
     process.off("SIGINT", onSignal);
     process.off("SIGTERM", onSignal);
+    process.stdout.off("error", onUnread);
   }
 }
 

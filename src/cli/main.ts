@@ -21,11 +21,17 @@ async function run(args: readonly string[]): Promise<number> {
   }
 }
 
-// A reader such as `head` may leave before all is written, and a dead launcher takes its terminal with it.
+// A reader such as `head` may leave before all is written, and a dead launcher takes its terminal with it: no reason for a
+// member to end. Commands for clients end by that (globals.ts).
 for (const stream of [process.stdout, process.stderr]) {
   stream.on("error", (error: NodeJS.ErrnoException) => {
-    if (error.code !== "EPIPE") throw error;
+    if (error.code === "EPIPE") return;
+    process.stderr.write(`Error: cannot write the output: ${error.message}\n`);
+    process.exit(EXIT.io);
   });
 }
 
-process.exit(await run(process.argv.slice(2)));
+const code = await run(process.argv.slice(2));
+// That a write failed (a full disk) is told a turn later, and an output cut short must not end with code 0.
+await new Promise<void>((resolve) => process.stdout.write("", () => setImmediate(resolve)));
+process.exit(code);

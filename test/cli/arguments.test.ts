@@ -1,4 +1,5 @@
-import { existsSync, writeFileSync } from "node:fs";
+import { spawnSync } from "node:child_process";
+import { closeSync, existsSync, openSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { join } from "node:path";
 import type { Command } from "commander";
@@ -6,7 +7,7 @@ import { describe, expect, onTestFinished, test } from "vitest";
 import { parseDuration } from "../../src/cli/globals.ts";
 import { buildProgram } from "../../src/cli/program.ts";
 import { freeBlock } from "../../src/platform/node/ports.ts";
-import { quorate, Running, temporaryDir } from "./run.ts";
+import { MAIN, quorate, Running, temporaryDir } from "./run.ts";
 
 /** Every command that does something, by its words. */
 function leaves(command: Command, words: readonly string[] = []): [string, Command][] {
@@ -161,6 +162,14 @@ test("nobody listens there: exit code 2 and a word on what to do", async () => {
   expect(ran.stderr).toMatch(/^Error: .*quorate cluster/);
   expect(ran.stdout).toBe("");
   expect(ran.code).toBe(2);
+});
+
+test.skipIf(!existsSync("/dev/full"))("output that could not be written is an error of its own", () => {
+  const full = openSync("/dev/full", "w");
+  const ran = spawnSync(process.execPath, [MAIN, "version"], { stdio: ["ignore", full, "pipe"], encoding: "utf8" });
+  closeSync(full);
+  expect(ran.stderr).toMatch(/^Error: cannot write the output: ENOSPC.*\n$/);
+  expect(ran.status).toBe(6);
 });
 
 test("a bad configuration names file and field, for cluster and server alike", async () => {

@@ -64,6 +64,18 @@ describe("quorate lock", () => {
     expect((await client.get("jobs/", { prefix: true })).count).toBe(1);
   });
 
+  test("with nobody left to read its key, it gives the lock up", async () => {
+    const { client, run } = await member();
+    const session = await Session.open(client);
+    await new Mutex(session, "jobs").lock();
+    const waiting = run("lock", "jobs");
+    while ((await client.get("jobs/", { prefix: true })).count < 2);
+    waiting.child.stdout?.destroy();
+    await session.close();
+    expect(await waiting.ended).toMatchObject({ code: 141, stderr: "" });
+    expect((await client.get("jobs/", { prefix: true })).count).toBe(0);
+  });
+
   test("a lost session ends it, and the command that it runs", async () => {
     const { client, run } = await member();
     const holding = run("lock", "jobs");

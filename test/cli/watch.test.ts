@@ -97,6 +97,16 @@ describe("against a member", () => {
     expect(ran.stderr).toContain("error (exit status 3)");
   });
 
+  test("ends when nobody reads it any more, as behind `| head -1`", async () => {
+    const { client, watch } = await member();
+    await client.put("a", "1");
+    const running = watch("a", "--rev", "2");
+    await running.until(({ stdout }) => stdout === "PUT\na\n1\n");
+    running.child.stdout?.destroy();
+    await client.put("a", "2");
+    expect(await running.ended).toMatchObject({ code: 141, stderr: "" });
+  });
+
   test("a compacted start ends it, as the server's word", async () => {
     const { client, watch } = await member();
     for (const value of ["1", "2", "3"]) await client.put("a", value);
