@@ -5,15 +5,28 @@
  *
  * A search in the manner of Wing and Gong with Lowe's memory of visited states, made small by what etcd's answers tell:
  * each answer carries a revision. A write answered with revision r is the r-th; a read answered at r stands between the
- * writes r and r+1, and reads there commute. So real time becomes a plain scan, and the search is only about revisions
- * that nobody was told to have written: each must be one of the writes of unknown outcome. A key-value shown with
- * `mod` m names the write at m.
+ * writes r and r+1, and reads there commute. So real time becomes a plain scan, and the search is only about gaps,
+ * revisions that nobody was told to have written: each must be one of the writes of unknown outcome. A key-value shown
+ * with `mod` m names the write at m, and tells that the key was not written from then until it was shown.
  *
  *   revision   2      3        4          5
  *              put a  put b    (nobody)   put a      <- one of the unknown writes, or a violation
+ *
+ * Where no write fits, the search goes back to the last choice that has a part in it and not to the last one
+ * (conflict-directed backjumping, Prosser 1993): a key's state follows from the gaps since it was last seen.
  */
-import { describeOperation, type Operation } from "../history.ts";
-import { agrees, canWrite, INITIAL, type ModelState, shown, stateText, step } from "./model.ts";
+import { encodeUtf8, viewOf } from "../../base/bytes.ts";
+import { Sha256 } from "../../base/sha256.ts";
+import {
+  describeOperation,
+  type HistoryKeyValue,
+  type HistoryOp,
+  type HistoryOpResult,
+  type HistoryRequest,
+  type Operation,
+} from "../history.ts";
+import { agrees, INITIAL, type ModelResult, type ModelState, sameKeyValue, stateText, step } from "./model.ts";
+import { type Kind, type Known, OrderFacts } from "./order-facts.ts";
 import { OK, type Verdict, violation } from "./verdict.ts";
 
 export interface LinearizabilityOptions {
@@ -23,28 +36,42 @@ export interface LinearizabilityOptions {
   readonly withSerializable?: boolean;
 }
 
-type Known = Operation & { readonly result: NonNullable<Operation["result"]> };
+/** What has a part in a dead end: choices by their gaps, and kinds of writes, by which choices used them up. */
+interface Conflict {
+  readonly gaps: ReadonlySet<number>;
+  readonly kinds: ReadonlySet<Kind>;
+}
+
+interface Choice {
+  readonly gap: number;
+  readonly state: ModelState;
+  readonly memory: string;
+  readonly kinds: readonly Kind[];
+  /** How far trying them got. */
+  tried: number;
+  picked: Kind | undefined;
+  readonly gaps: Set<number>;
+  readonly exhausted: Set<Kind>;
+}
+
+/** Of what is remembered, in numbers kept: some 50 MB. What is forgotten costs time only. */
+const REMEMBERED_MAX = 2_000_000;
 
 export function checkLinearizability(operations: readonly Operation[], options: LinearizabilityOptions = {}): Verdict {
   const maxStates = options.maxStates ?? 500_000;
   const writes = new Map<number, Known>();
   const reads = new Map<number, Known[]>();
-  const candidates: Operation[] = [];
   let last = INITIAL.revision;
 
   for (const operation of operations) {
-    if (operation.outcome === "fail") continue;
-    if (operation.outcome === "unknown") {
-      if (canWrite(operation.request)) candidates.push(operation);
-      continue;
-    }
+    if (operation.outcome !== "ok") continue;
     const known = operation as Known;
-    const serializable = isSerializable(known);
-    if (serializable && options.withSerializable !== true) continue;
+    if (isSerializable(known) && options.withSerializable !== true) continue;
     const at = known.result.revision;
     if (!(at >= INITIAL.revision)) return violation(`an answer before the first revision: ${describeOperation(known)}`);
     last = Math.max(last, at);
     if (changed(known)) {
+      if (at === INITIAL.revision) return violation(`a write at the first revision: ${describeOperation(known)}`);
       const rival = writes.get(at);
       if (rival !== undefined) {
         return violation(`two writes at revision ${at}: ${describeOperation(rival)}; ${describeOperation(known)}`);
@@ -60,30 +87,128 @@ export function checkLinearizability(operations: readonly Operation[], options: 
   const untimely = realTime(writes, reads);
   if (untimely !== undefined) return violation(untimely);
 
-  // Latest call of an unknown write that may still be the one at revision r: the soonest answer given after it.
-  const deadline = deadlines(writes, reads);
-  const seenAt = pins(operations, options.withSerializable === true);
-  const homeOf = homes(operations, seenAt);
-
-  interface Choice {
-    readonly state: ModelState;
-    /** What may be tried at the gap after `state`, and how far trying got. */
-    readonly open: readonly Operation[];
-    tried: number;
-    readonly memory: string;
-  }
-  const used = new Set<number>();
-  const failed = new Set<string>();
+  const facts = new OrderFacts(operations, writes, reads, options.withSerializable === true, last);
+  const dead = new Memory();
   const choices: Choice[] = [];
   let state = INITIAL;
+  let used = NO_MARK;
   let visited = 0;
   let furthest = -1;
   let reason = "";
-
   const blame = (revision: number, text: () => string): void => {
     if (revision <= furthest) return;
     furthest = revision;
     reason = `${text()}; revision ${revision}, state: ${stateText(state) || "empty"}`;
+  };
+  const operationMarks = new Map<Operation, Mark>();
+  const markOfOperation = (operation: Operation): Mark => {
+    let mark = operationMarks.get(operation);
+    if (mark === undefined) operationMarks.set(operation, (mark = markOf(`${operation.op}`)));
+    return mark;
+  };
+  /** The gaps that decided what these keys are. */
+  const behind = (
+    keys: Iterable<string>,
+    at: number,
+    readsBefore: number,
+    into: Set<number> = new Set(),
+  ): Set<number> => {
+    for (const key of keys) for (const gap of facts.gapsBehind(key, at, readsBefore)) into.add(gap);
+    return into;
+  };
+  const because = (keys: Iterable<string>, at: number, readsBefore: number = at + 1): Conflict => ({
+    gaps: behind(keys, at, readsBefore),
+    kinds: new Set(),
+  });
+
+  /** Whether nothing known speaks against a write; else a key whose state before it does, or that it may not touch. */
+  const misfit = (before: ModelState, after: ModelState, request: HistoryRequest): string | undefined => {
+    const at = after.revision;
+    for (const kv of facts.seenAt(at)) if (!sameKeyValue(after.keys.get(kv.key), kv)) return kv.key;
+    for (const key of facts.written(request)) {
+      const now = after.keys.get(key);
+      if (now === before.keys.get(key)) continue;
+      if (facts.isUntouched(key, at) || !facts.canBecome(key, now, at)) return key;
+    }
+    return undefined;
+  };
+
+  /** Why no order that begins as this one does goes on from here; `undefined` where the next choice is open. */
+  const advance = (): Conflict | "ok" | undefined => {
+    for (const read of reads.get(state.revision) ?? []) {
+      const { result } = step(state, read.request);
+      if (agrees(read.result, result)) continue;
+      blame(state.revision, () => `an answer no order explains: ${describeOperation(read)}`);
+      return because(differing(facts, read, result), state.revision, state.revision);
+    }
+    if (state.revision >= last) return "ok";
+    const next = state.revision + 1;
+    const write = writes.get(next);
+    if (write !== undefined) {
+      const { state: after, result } = step(state, write.request);
+      const fits = after.revision === next && agrees(write.result, result);
+      const wrong = fits ? misfit(state, after, write.request) : undefined;
+      if (fits && wrong === undefined) {
+        state = after;
+        return undefined;
+      }
+      blame(next, () =>
+        fits
+          ? `a write that leaves ${wrong} as it was never seen: ${describeOperation(write)}`
+          : `a write's answer that no order explains: ${describeOperation(write)}`,
+      );
+      if (!fits) return because(differing(facts, write, result), state.revision);
+      return because([wrong!, ...comparedKeys(write.request)], state.revision);
+    }
+    const memory = memoryOf(state, used);
+    const known = dead.get(memory);
+    if (known !== undefined) return known;
+    const latest = facts.deadline(next);
+    const exhausted = new Set<Kind>();
+    const kinds: Kind[] = [];
+    for (const kind of facts.kindsAt(next)) {
+      // They stand in the order of their first calls.
+      if (kind.operations[0]!.invoked > latest) break;
+      if ((kind.operations[kind.used]?.invoked ?? Infinity) > latest) exhausted.add(kind);
+      else kinds.push(kind);
+    }
+    // A write that had no answer took effect soon after its call, or never: that is the best guess.
+    kinds.sort((a, b) => b.operations[b.used]!.invoked - a.operations[a.used]!.invoked);
+    choices.push({ gap: next, state, memory, kinds, tried: 0, picked: undefined, gaps: new Set(), exhausted });
+    return undefined;
+  };
+
+  /** Takes the next write that fits a gap; false where none is left. */
+  const pick = (choice: Choice): boolean => {
+    const { gap, state: before, kinds, gaps } = choice;
+    while (choice.tried < kinds.length) {
+      const kind = kinds[choice.tried++]!;
+      const operation = kind.operations[kind.used]!;
+      const { request } = operation;
+      const after = step(before, request).state;
+      if (after.revision !== gap) {
+        behind([...facts.written(request), ...comparedKeys(request)], gap - 1, gap, gaps);
+        continue;
+      }
+      const wrong = misfit(before, after, request);
+      if (wrong !== undefined) {
+        behind([wrong, ...comparedKeys(request)], gap - 1, gap, gaps);
+        continue;
+      }
+      kind.used += 1;
+      used = together(used, markOfOperation(operation));
+      choice.picked = kind;
+      state = after;
+      return true;
+    }
+    if (gap > furthest) {
+      state = before;
+      blame(gap, () => {
+        const wanted = facts.seenAt(gap).map((kv) => `${kv.key}=${kv.value}`);
+        return `revision ${gap}${wanted.length === 0 ? "" : ` (seen: ${wanted.join(", ")})`} was written by nobody`;
+      });
+    }
+    return false;
   };
 
   for (;;) {
@@ -93,69 +218,118 @@ export function checkLinearizability(operations: readonly Operation[], options: 
         message: `undecided after ${maxStates} states at revision ${furthest}: raise maxStates, or make fewer calls time out`,
       };
     }
-    let dead = false;
-    for (const read of reads.get(state.revision) ?? []) {
-      if (agrees(read.result, step(state, read.request).result)) continue;
-      blame(state.revision, () => `an answer no order explains: ${describeOperation(read)}`);
-      dead = true;
-      break;
-    }
-    if (!dead && state.revision >= last) return OK;
-
-    if (!dead) {
-      const next = state.revision + 1;
-      const write = writes.get(next);
-      if (write !== undefined) {
-        const after = step(state, write.request);
-        if (after.state.revision === next && agrees(write.result, after.result)) {
-          state = after.state;
-          continue;
-        }
-        blame(next, () => `a write's answer that no order explains: ${describeOperation(write)}`);
-        dead = true;
-      } else {
-        const memory = `${next}|${stateText(state)}|${[...used].sort((a, b) => a - b).join(",")}`;
-        if (failed.has(memory)) dead = true;
-        else {
-          const latest = deadline(next);
-          const open = candidates.filter((operation) => {
-            if (used.has(operation.op) || operation.invoked > latest) return false;
-            const home = homeOf.get(operation.op);
-            if (home !== undefined && home !== next) return false;
-            const after = step(state, operation.request).state;
-            if (after.revision !== next) return false;
-            return (seenAt.get(next) ?? []).every((kv) => {
-              const made = after.keys.get(kv.key);
-              return made !== undefined && made.mod === next && made.value === kv.value && made.create === kv.create;
-            });
-          });
-          choices.push({ state, open, tried: 0, memory });
-          if (open.length === 0) {
-            blame(next, () => {
-              const wanted = (seenAt.get(next) ?? []).map((kv) => `${kv.key}=${kv.value}`).join(", ");
-              return `revision ${next}${wanted === "" ? "" : ` (seen: ${wanted})`} was written by nobody`;
-            });
-          }
-        }
-      }
-    }
-
-    // Take the next choice still open, undoing what came after it.
+    const depth = choices.length;
+    let conflict = advance();
+    if (conflict === "ok") return OK;
+    if (conflict === undefined && choices.length === depth) continue;
     for (;;) {
       const choice = choices.at(-1);
       if (choice === undefined) return violation(reason);
-      if (choice.tried > 0) used.delete(choice.open[choice.tried - 1]!.op);
-      const pick = choice.open[choice.tried++];
-      if (pick === undefined) {
-        failed.add(choice.memory);
-        choices.pop();
-        continue;
+      const { picked, gaps, exhausted, gap } = choice;
+      if (picked !== undefined) {
+        picked.used -= 1;
+        used = together(used, markOfOperation(picked.operations[picked.used]!));
+        choice.picked = undefined;
+        const { gaps: its, kinds } = conflict!;
+        if (!its.has(gap) && !kinds.has(picked)) {
+          choices.pop();
+          continue;
+        }
+        for (const each of its) if (each !== gap) gaps.add(each);
+        for (const each of kinds) exhausted.add(each);
       }
-      used.add(pick.op);
-      state = step(choice.state, pick.request).state;
-      break;
+      if (pick(choice)) break;
+      conflict = { gaps, kinds: exhausted };
+      dead.add(choice.memory, conflict);
+      choices.pop();
     }
   }
+}
+
+/** States that were found to lead nowhere, by a hash of theirs and of the writes used: too long to meet another by chance. */
+class Memory {
+  readonly #conflicts = new Map<string, Conflict>();
+  #weight = 0;
+
+  get(memory: string): Conflict | undefined {
+    return this.#conflicts.get(memory);
+  }
+
+  add(memory: string, conflict: Conflict): void {
+    this.#weight += 8 + conflict.gaps.size + conflict.kinds.size;
+    if (this.#weight > REMEMBERED_MAX) {
+      this.#conflicts.clear();
+      this.#weight = 0;
+    }
+    this.#conflicts.set(memory, conflict);
+  }
+}
+
+type Mark = readonly [number, number, number, number];
+
+const NO_MARK: Mark = [0, 0, 0, 0];
+
+/** 128 bits of a text's hash. The mark of a set is that of all its members together, whatever their order. */
+function markOf(text: string): Mark {
+  const view = viewOf(new Sha256().update(encodeUtf8(text)).digest());
+  return [view.getInt32(0), view.getInt32(4), view.getInt32(8), view.getInt32(12)];
+}
+
+function together(a: Mark, b: Mark): Mark {
+  return [a[0] ^ b[0], a[1] ^ b[1], a[2] ^ b[2], a[3] ^ b[3]];
+}
+
+const marks = new WeakMap<HistoryKeyValue, Mark>();
+
+function markOfKeyValue(kv: HistoryKeyValue): Mark {
+  let mark = marks.get(kv);
+  if (mark === undefined) {
+    mark = markOf(JSON.stringify([kv.key, kv.value, kv.create, kv.mod, kv.version]));
+    marks.set(kv, mark);
+  }
+  return mark;
+}
+
+/** The name of a state and of the writes used on the way to it. */
+function memoryOf(state: ModelState, used: Mark): string {
+  let mark = used;
+  for (const kv of state.keys.values()) mark = together(mark, markOfKeyValue(kv));
+  return `${state.revision} ${mark.join(" ")}`;
+}
+
+/** Keys of which one that is as it is explains, by itself, why an answer is not the model's. */
+function differing(facts: OrderFacts, { request, result }: Known, model: ModelResult): readonly string[] {
+  if (request.kind !== "txn") return differingKeys(facts, request, result as HistoryOpResult, model as HistoryOpResult);
+  if (result.kind !== "txn" || model.kind !== "txn" || result.succeeded !== model.succeeded)
+    return comparedKeys(request);
+  const ops = result.succeeded ? request.success : request.failure;
+  for (const [i, op] of ops.entries()) {
+    const keys = differingKeys(facts, op, result.results[i]!, model.results[i]!);
+    if (keys.length > 0) return keys;
+  }
+  return [...comparedKeys(request), ...facts.written(request)];
+}
+
+function differingKeys(
+  facts: OrderFacts,
+  op: HistoryOp,
+  told: HistoryOpResult,
+  model: HistoryOpResult,
+): readonly string[] {
+  if (told.kind === "delete" && model.kind === "delete" && op.kind === "delete") {
+    return told.deleted === model.deleted ? [] : facts.matching(op);
+  }
+  if (told.kind !== "get" || model.kind !== "get") return [];
+  const others = new Map(model.kvs.map((kv) => [kv.key, kv]));
+  for (const kv of told.kvs) {
+    if (!sameKeyValue(others.get(kv.key), kv)) return [kv.key];
+    others.delete(kv.key);
+  }
+  return [...others.keys()].slice(0, 1);
+}
+
+function comparedKeys(request: HistoryRequest): readonly string[] {
+  return request.kind === "txn" ? request.compare.map(({ key }) => key) : [];
 }
 
 export function isSerializable(operation: Operation): boolean {
@@ -204,71 +378,4 @@ function realTime(
     for (const read of group) pass(read);
   }
   return undefined;
-}
-
-function deadlines(
-  writes: ReadonlyMap<number, Known>,
-  reads: ReadonlyMap<number, readonly Known[]>,
-): (revision: number) => number {
-  const soonest = new Map<number, number>();
-  for (const write of writes.values()) soonest.set(write.result.revision, write.returned);
-  for (const [at, group] of reads) {
-    for (const read of group) {
-      if (!isSerializable(read)) soonest.set(at, Math.min(soonest.get(at) ?? Infinity, read.returned));
-    }
-  }
-  const revisions = [...soonest.keys()].sort((a, b) => a - b);
-  const suffix = new Array<number>(revisions.length + 1).fill(Infinity);
-  for (let i = revisions.length - 1; i >= 0; i--) suffix[i] = Math.min(suffix[i + 1]!, soonest.get(revisions[i]!)!);
-  return (revision) => {
-    let low = 0;
-    let high = revisions.length;
-    while (low < high) {
-      const middle = (low + high) >> 1;
-      if (revisions[middle]! < revision) low = middle + 1;
-      else high = middle;
-    }
-    return suffix[low]!;
-  };
-}
-
-type Seen = ReturnType<typeof shown>[number];
-
-/** Which key-values clients saw written at each revision. */
-function pins(operations: readonly Operation[], withSerializable: boolean): Map<number, Seen[]> {
-  const seenAt = new Map<number, Seen[]>();
-  const once = new Set<string>();
-  for (const operation of operations) {
-    if (operation.result === undefined || (isSerializable(operation) && !withSerializable)) continue;
-    for (const kv of shown(operation.result)) {
-      const text = `${kv.mod}|${kv.key}|${kv.value}|${kv.create}`;
-      if (once.has(text)) continue;
-      once.add(text);
-      const all = seenAt.get(kv.mod);
-      if (all === undefined) seenAt.set(kv.mod, [kv]);
-      else all.push(kv);
-    }
-  }
-  return seenAt;
-}
-
-/** Revisions at which operations must stand because a value that they alone write was seen there. */
-function homes(operations: readonly Operation[], seenAt: ReadonlyMap<number, readonly Seen[]>): Map<number, number> {
-  const writer = new Map<string, number | undefined>();
-  for (const operation of operations) {
-    const { request } = operation;
-    for (const op of request.kind === "txn" ? [...request.success, ...request.failure] : [request]) {
-      if (op.kind !== "put") continue;
-      const text = `${op.key}|${op.value}`;
-      writer.set(text, writer.has(text) ? undefined : operation.op);
-    }
-  }
-  const home = new Map<number, number>();
-  for (const [at, all] of seenAt) {
-    for (const kv of all) {
-      const op = writer.get(`${kv.key}|${kv.value}`);
-      if (op !== undefined) home.set(op, at);
-    }
-  }
-  return home;
 }

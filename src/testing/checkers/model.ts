@@ -120,11 +120,18 @@ function holds(keys: ReadonlyMap<string, HistoryKeyValue>, compare: HistoryCompa
 
 function sameResult(a: HistoryOpResult, b: HistoryOpResult): boolean {
   if (a.kind === "get")
-    return b.kind === "get" && a.kvs.length === b.kvs.length && a.kvs.every((kv, i) => same(kv, b.kvs[i]!));
+    return b.kind === "get" && a.kvs.length === b.kvs.length && a.kvs.every((kv, i) => sameKeyValue(kv, b.kvs[i]!));
   if (a.kind === "delete") return b.kind === "delete" && a.deleted === b.deleted;
   return b.kind === "put";
 }
 
-function same(a: HistoryKeyValue, b: HistoryKeyValue): boolean {
-  return a.key === b.key && a.value === b.value && a.create === b.create && a.mod === b.mod && a.version === b.version;
+export function sameKeyValue(a: HistoryKeyValue | undefined, b: HistoryKeyValue): boolean {
+  return (
+    a !== undefined &&
+    a.key === b.key &&
+    a.value === b.value &&
+    a.create === b.create &&
+    a.mod === b.mod &&
+    a.version === b.version
+  );
 }
