@@ -128,7 +128,7 @@ function becomeLeader(core: CoreState): void {
   core.heartbeatElapsed = 0;
   core.uncommittedBytes = 0;
   core.leadTransferee = undefined;
-  core.steppingDown = false;
+  core.leavesAt = 0;
   // M4: whatever configuration change may lie in the log is applied before the next one is proposed.
   core.confBarrier = core.log.lastIndex;
   core.peers = [];

@@ -27,6 +27,8 @@ export class Progress {
   sentCommit: number = 0;
   /** R2: highest read position it echoed. */
   readAck: number = 0;
+  /** M8: the first read position that came with the commit that removed the leader; 0 before. */
+  toldAt: number = 0;
   /** The running snapshot stream; 0 if there is none. */
   snapshotSession: number = 0;
   isVoter: boolean = false;
@@ -67,7 +69,7 @@ export class Progress {
 
 const scratch: number[] = [];
 
-export type Measure = "match" | "readAck" | "active";
+export type Measure = "match" | "readAck" | "active" | "told";
 
 /** M2: the largest value a quorum of the active configuration has reached. */
 export function quorumReached(peers: readonly Progress[], measure: Measure): number {
@@ -78,11 +80,23 @@ function halfReached(peers: readonly Progress[], measure: Measure, incoming: boo
   let count = 0;
   for (const peer of peers) {
     if (!(incoming ? peer.isVoter : peer.isVoterOutgoing)) continue;
-    scratch[count] =
-      measure === "match" ? peer.match : measure === "readAck" ? peer.readAck : peer.recentActive ? 1 : 0;
+    scratch[count] = measured(peer, measure);
     count += 1;
   }
   return majorityValue(scratch, count);
+}
+
+function measured(peer: Progress, measure: Measure): number {
+  switch (measure) {
+    case "match":
+      return peer.match;
+    case "readAck":
+      return peer.readAck;
+    case "active":
+      return peer.recentActive ? 1 : 0;
+    case "told":
+      return peer.toldAt > 0 && peer.readAck >= peer.toldAt ? 1 : 0;
+  }
 }
 
 /** Every member of a configuration once, by id. */

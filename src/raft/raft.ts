@@ -295,8 +295,6 @@ export class Raft {
     const core = this.#core;
     if (core.role === "leader") {
       sendDueMessages(core, holdAppends);
-      // M8: whoever could be told of the commit that removed this member has been.
-      if (core.steppingDown) becomeFollower(core, core.term, undefined);
     }
     const committed = this.#takeCommitted();
     // Their promises are durable already, so there is nothing to write for them.
@@ -377,6 +375,7 @@ export class Raft {
     const messagesAfter: readonly Outgoing[] = core.messagesAfter;
     core.messagesAfter = [];
     core.installUnwritten = false;
+    core.confUnwritten = false;
     const seq = core.writes.add(core.term, core.votedFor, install, core.log.lastIndex);
     const hardState = { term: core.term, votedFor: core.votedFor, commit: core.commit };
     return { seq, hardState, cutFrom, entries, install, messagesAfter };

@@ -63,6 +63,11 @@ export class ReadRounds {
     if (this.#round.length > 0) fail("V11", "a read round began before the last one ended");
     this.#round = this.#waiting;
     this.#waiting = [];
+    return this.mint();
+  }
+
+  /** The next position, whether or not reads wait for it. A round under way is confirmed by its echo as well. */
+  mint(): number {
     this.#position += 1;
     return this.#position;
   }

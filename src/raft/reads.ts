@@ -37,8 +37,8 @@ export function acceptRead(core: CoreState, ref: number, from: MemberId | undefi
     else refuse(core, ref, from, "noLeader");
     return;
   }
-  // R10: rounds would keep the followers loyal to a leader that wants to go.
-  if (core.leadTransferee !== undefined) {
+  // R10: rounds would keep the followers loyal to a leader that wants to go, or has to.
+  if (core.leadTransferee !== undefined || core.leavesAt > 0) {
     refuse(core, ref, from, "transferring");
     return;
   }

@@ -9,7 +9,7 @@ import type { ConfChange, ConfState } from "./membership-types.ts";
 import type { DropReason } from "./message.ts";
 import { findPeer, membersOf, newProgress, type Progress } from "./progress.ts";
 import { confirmReads } from "./reads.ts";
-import { maybeCommit } from "./replication.ts";
+import { broadcastHeartbeat, maybeCommit } from "./replication.ts";
 import type { CoreState } from "./state.ts";
 
 const LEAVE: ConfChange = { steps: [], transition: "auto", context: EMPTY };
@@ -55,7 +55,7 @@ export function proposeConfChange(core: CoreState, change: ConfChange): EntryId 
 
 /** M5: every leader does this, not only the one that entered. */
 export function maybeLeaveJoint(core: CoreState): void {
-  if (core.role !== "leader" || !core.conf.autoLeave || core.steppingDown) return;
+  if (core.role !== "leader" || !core.conf.autoLeave || core.leavesAt > 0) return;
   // X6: nothing slips in behind what the target of a transfer was measured by.
   if (core.leadTransferee !== undefined) return;
   if (core.applied < core.confBarrier || core.commitTerm !== core.term) return;
@@ -72,7 +72,11 @@ export function activate(core: CoreState, index: LogIndex, change: ConfChange | 
   if (index > core.handedOut) fail("M2", `configuration change ${index} was not handed out`);
   core.confApplied = index;
   const result = change === undefined ? undefined : changeConf(core.conf, change);
-  if (result?.ok) switchConf(core, result.conf);
+  if (result?.ok) {
+    // M14: the only voter left cannot learn from others that it is.
+    core.confUnwritten = true;
+    switchConf(core, result.conf);
+  }
   return core.conf;
 }
 
@@ -87,8 +91,10 @@ export function switchConf(core: CoreState, conf: ConfState): void {
   if (core.leadTransferee !== undefined && !votes(core, core.leadTransferee)) core.leadTransferee = undefined;
   maybeCommit(core);
   confirmReads(core);
-  // Not at once: the followers are told of the commit first.
-  if (!isVoter(conf, core.id)) core.steppingDown = true;
+  // Not at once: the others are told of the commit first, or two of them would be one short of a quorum for ever (M14).
+  if (isVoter(conf, core.id) || core.leavesAt > 0) return;
+  core.leavesAt = core.confApplied;
+  broadcastHeartbeat(core);
 }
 
 function votes(core: CoreState, id: MemberId): boolean {

@@ -8,6 +8,7 @@ import { isMember } from "./membership.ts";
 import type { Append, AppendResponse, Heartbeat, HeartbeatResponse, InstallSnapshot } from "./message.ts";
 import { findPeer, type Progress, quorumReached } from "./progress.ts";
 import { beginReadRound, confirmReads, releaseParkedReads } from "./reads.ts";
+import { becomeFollower } from "./roles.ts";
 import type { CoreState } from "./state.ts";
 import { sendTimeoutNow } from "./transfer.ts";
 
@@ -173,6 +174,7 @@ export function handleAppendResponse(core: CoreState, from: MemberId, message: A
   core.sendDue = true;
   maybeCommit(core);
   sendTimeoutNow(core);
+  if (core.leavesAt > 0 && peer.toldAt === 0 && peer.match >= core.leavesAt) broadcastHeartbeat(core);
 }
 
 /** A8-A10. */
@@ -207,20 +209,34 @@ export function handleHeartbeatResponse(core: CoreState, from: MemberId, message
   if (message.readPosition > peer.readAck && message.readPosition <= core.reads.position) {
     peer.readAck = message.readPosition;
     confirmReads(core);
+    maybeLeave(core);
   }
 }
 
 export function broadcastHeartbeat(core: CoreState): void {
   core.heartbeatElapsed = 0;
+  // M8: an echo of this very heartbeat says that what it told has arrived.
+  if (core.leavesAt > 0) core.reads.mint();
   for (const peer of core.peers) {
     if (peer.id === core.id) continue;
-    core.send(peer.id, {
-      kind: "heartbeat",
-      term: core.term,
-      commit: logIndex(Math.min(peer.match, core.commit)),
-      readPosition: core.reads.position,
-    });
+    const commit = logIndex(Math.min(peer.match, core.commit));
+    if (core.leavesAt > 0 && commit >= core.leavesAt && peer.toldAt === 0) peer.toldAt = core.reads.position;
+    core.send(peer.id, { kind: "heartbeat", term: core.term, commit, readPosition: core.reads.position });
   }
+}
+
+/**
+ * M8: a removed leader goes once a quorum of the others knows that it was removed. Whoever has everything may follow it
+ * at once; without that they would wait for their timers.
+ */
+function maybeLeave(core: CoreState): void {
+  if (core.leavesAt === 0 || quorumReached(core.peers, "told") < 1) return;
+  const { term: at, lastId } = core;
+  const heir = core.peers.find((peer) => peer.isVoter && peer.recentActive && peer.match === lastId.index);
+  if (heir !== undefined) {
+    core.send(heir.id, { kind: "timeoutNow", term: at, lastIndex: lastId.index, lastTerm: lastId.term });
+  }
+  becomeFollower(core, core.term, undefined);
 }
 
 /** F4. Paused, or a send that fails at once would be repeated at once. */

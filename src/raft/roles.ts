@@ -31,7 +31,7 @@ function leaveLeadership(core: CoreState): void {
   core.peers = [];
   core.uncommittedBytes = 0;
   core.leadTransferee = undefined;
-  core.steppingDown = false;
+  core.leavesAt = 0;
   core.sendDue = false;
   for (const { ref, from } of core.reads.takeAll()) {
     if (from === undefined) core.readsDropped.push({ ref, reason: "noLeader" });

@@ -57,8 +57,8 @@ export class CoreState {
   uncommittedBytes: number = 0;
   leadTransferee: MemberId | undefined;
   transferElapsed: number = 0;
-  /** M8: no voter any more; the commit that says so has still to be sent. */
-  steppingDown: boolean = false;
+  /** M8: no voter any more, by the change at this index; leads until a quorum of the others knows that. 0: stays. */
+  leavesAt: number = 0;
   /** Something a follower may want was changed: look at each at the next take. */
   sendDue: boolean = false;
   /** What was copied out of the log for one follower often serves the next. Only within one take. */
@@ -67,6 +67,8 @@ export class CoreState {
   /** W6: the newest snapshot whose install is not durable. */
   install: SnapshotMeta | undefined;
   installUnwritten: boolean = false;
+  /** M14: a change was applied, and that it is committed may not be known to the disk. */
+  confUnwritten: boolean = false;
   /** Reads sent to the leader and not answered, oldest first. */
   readonly forwardedReads: Set<number> = new Set();
 
@@ -118,7 +120,8 @@ export class CoreState {
 
   /** Nothing has to be written before what waits in `messagesAfter` may leave. */
   get clean(): boolean {
-    return this.writes.handed(this.term, this.votedFor) && !this.log.hasUnwritten && !this.installUnwritten;
+    const unwritten = this.log.hasUnwritten || this.installUnwritten || this.confUnwritten;
+    return this.writes.handed(this.term, this.votedFor) && !unwritten;
   }
 
   get peerSelf(): Progress | undefined {

@@ -28,7 +28,9 @@ import type { Request } from "../protocol/requests.ts";
 import type { Response, ResultOf, StatusResult } from "../protocol/responses.ts";
 import { type WatchEvent, weightOf } from "../protocol/watch.ts";
 import { decodeConfState, encodeConfState } from "../raft/codec.ts";
+import { isVoter } from "../raft/membership.ts";
 import type { ConfState } from "../raft/membership-types.ts";
+import { membersOf } from "../raft/progress.ts";
 import { Raft } from "../raft/raft.ts";
 import { createDataDir, type DataDir, openDataDir, probeDataDir } from "../storage/data-dir.ts";
 import type { StateBackend, StateSnapshot } from "../storage/state-backend.ts";
@@ -148,6 +150,8 @@ export class Server {
   readonly #reception: SnapshotReception;
   readonly #snapshots: SnapshotSessions;
   readonly #staticUrls = new Map<MemberId, readonly string[]>();
+  /** Where members were last known to be: one that was removed may still have to be heard (M14). */
+  readonly #lastUrls = new Map<MemberId, readonly string[]>();
   #listener: ClientListener | undefined;
   #state: StateBackend;
   /** The configuration as of the applied index, and as of the last flush. */
@@ -163,7 +167,9 @@ export class Server {
   #phase: "running" | "closing" | "ended" = "running";
   /** Still serving while leadership is handed over. */
   #closeCalled = false;
-  #removed = false;
+  /** `told`: by another member, which therefore knows it itself. `leaves`: the callers have had their answers. */
+  #removed: "no" | "applied" | "told" = "no";
+  #leaves = false;
   #end!: (error: StoreError | undefined) => void;
   #clientUrl: string | undefined;
   #peerUrl: string | undefined;
@@ -359,7 +365,7 @@ export class Server {
         onRoundTrip: (peer, ms) => metrics.peerRoundTrip(peer, ms / 1000),
         onStream: (from, connection) => this.#reception.accept(from, connection),
         isRemoved: (peer) => this.#applier.machine.removedMembers.has(peer),
-        onRemoved: () => this.#endAsRemoved(),
+        onRemoved: () => this.#endAsRemoved("told"),
       });
     }
     this.#driver = new Driver(
@@ -647,6 +653,7 @@ export class Server {
 
   async handle(request: Request, call: CallOptions): Promise<Response> {
     if (this.#phase !== "running") throw new StoreError("STOPPED");
+    if (this.#leaves) throw this.#removedError();
     return this.#router.handle(request, call);
   }
 
@@ -886,30 +893,51 @@ export class Server {
 
   #membersChanged(): void {
     if (this.#mesh === undefined) return;
-    const peers = [];
-    const listed = this.#applier.machine.members();
-    for (const member of listed.length > 0 ? listed : []) {
-      if (member.id === this.id) continue;
+    const peers = new Map<MemberId, readonly string[]>();
+    for (const { id, peerUrls } of this.#applier.machine.members()) {
       // What the operator wrote down comes first: addresses may have changed since the member was recorded.
-      const urls = [...(this.#staticUrls.get(member.id) ?? []), ...member.peerUrls];
-      peers.push({ id: member.id, urls: [...new Set(urls)] });
+      const urls = [...new Set([...(this.#staticUrls.get(id) ?? []), ...peerUrls])];
+      this.#lastUrls.set(id, urls);
+      peers.set(id, urls);
     }
-    this.#mesh.setPeers(peers);
-    if (this.#applier.machine.removedMembers.has(this.id)) this.#endAsRemoved();
+    // A removed member counts until the joint phase is over, so until then it has to be reached.
+    for (const id of membersOf(this.#conf)) {
+      if (!peers.has(id)) peers.set(id, this.#lastUrls.get(id) ?? this.#staticUrls.get(id) ?? []);
+    }
+    peers.delete(this.id);
+    this.#mesh.setPeers([...peers].map(([id, urls]) => ({ id, urls })));
+    if (this.#applier.machine.removedMembers.has(this.id)) this.#endAsRemoved("applied");
   }
 
   /** By its own log, or by the word of another: a member that was down at its removal is never sent that entry. */
-  #endAsRemoved(): void {
-    if (this.#removed) return;
-    this.#removed = true;
-    // Its callers get their answers first, and the others the commit that removed it (M8).
-    this.#world.clock.after(this.#options.electionTimeoutMs, () =>
-      this.#fail(
-        new StoreError("MEMBER_REMOVED", {
-          message: `quorate: member ${this.name} (${formatId(this.id)}) was removed from the cluster; its directory can be deleted`,
-        }),
-      ),
-    );
+  #endAsRemoved(by: "applied" | "told"): void {
+    const before = this.#removed;
+    if (before !== "told") this.#removed = by;
+    // Its callers get their answers first.
+    if (before === "no") this.#world.clock.after(this.#options.electionTimeoutMs, () => this.#leave());
+  }
+
+  /**
+   * Not while the others may need it. It votes until a joint phase is over, and leads until they know of its removal (M8).
+   * Of two, the other one is told by nobody else, and can be elected by nobody else before it is (M14).
+   */
+  #leave(): void {
+    if (this.#phase !== "running") return;
+    const { voters } = this.#conf;
+    const isNeeded = isVoter(this.#conf, this.id) || this.#driver.soft.role === "leader" || voters.length < 2;
+    if (this.#removed !== "told" && isNeeded) {
+      if (!this.#leaves) this.#world.log.warn({ voters: voters.map(formatId) }, "removed; waits until the others know");
+      this.#leaves = true;
+      this.#world.clock.after(this.#options.heartbeatMs, () => this.#leave());
+      return;
+    }
+    this.#fail(this.#removedError());
+  }
+
+  #removedError(): StoreError {
+    return new StoreError("MEMBER_REMOVED", {
+      message: `quorate: member ${this.name} (${formatId(this.id)}) was removed from the cluster; its directory can be deleted`,
+    });
   }
 
   /** Tells the others this member's name and client addresses, once they differ from what is recorded. */

@@ -489,7 +489,10 @@ export class PeerMesh {
       this.#o.onMessage(peer.id, bytes);
     };
     connection.onFrame = (frame) => this.#onFrame(peer, link, frame, onMessage);
-    connection.onClose = (reason) => this.#lost(peer, link, reason);
+    connection.onClose = (reason) => {
+      if (peer.link === link && reason.startsWith("MEMBER_REMOVED")) this.#o.onRemoved?.(peer.id);
+      this.#lost(peer, link, reason);
+    };
     this.#o.onUp(peer.id);
   }
 

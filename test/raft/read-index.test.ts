@@ -180,8 +180,8 @@ describe("readIndex at the leader", () => {
     expect([one.raft.status().role, one.raft.conf.voters]).toEqual(["leader", [m(2)]]);
     one.raft.readIndex(999);
     const ready = one.raft.takeReady()!;
-    expect([ready.reads, ready.readsDropped]).toEqual([[], [{ ref: 999, reason: "noLeader" }]]);
-    expect(one.raft.status().role).toBe("follower");
+    expect([ready.reads, ready.readsDropped]).toEqual([[], [{ ref: 999, reason: "transferring" }]]);
+    expect(one.raft.status().role).toBe("leader");
   });
 
   test("M8, B07: a read that waits is answered when the quorum shrinks to who has answered", () => {

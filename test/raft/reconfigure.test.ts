@@ -153,7 +153,7 @@ describe("a change of membership", () => {
     expect(core.raft.status().commit).toBe(3);
   });
 
-  test("M8: a removed leader tells of the commit, then steps down and refuses", () => {
+  function removed(): Core {
     const core = leader();
     core.raft.proposeConfChange(1, change("remove", 1));
     core.sync();
@@ -164,11 +164,42 @@ describe("a change of membership", () => {
     core.raft.applyConfChange(at(2), change("remove", 1));
     core.raft.propose([{ ref: 2, data: EMPTY }]);
     core.raft.applied(at(2));
+    return core;
+  }
+
+  test("M8, M14: a removed leader refuses, and goes once a quorum of the others knows of the commit", () => {
+    const core = removed();
+    // Whether or not appends are held back: they may be lost, so a heartbeat tells it too.
+    expect(core.raft.takeReady(true)?.dropped).toEqual([{ ref: 2, reason: "notMember" }]);
     core.take();
-    expect(core.dropped).toEqual([{ ref: 2, reason: "notMember" }]);
+    // Two others: one is no quorum, and an echo of an older heartbeat proves nothing.
+    core.step(2, beat(1, 1));
+    core.step(3, beat(1, 0));
+    expect(core.role).toBe("leader");
+    core.tick();
+    expect(only(core.take(), "heartbeat").map(({ message }) => message.commit)).toEqual([2, 2]);
+    core.step(3, beat(1, 2));
+    expect(core.take().map(({ to, message }) => [to, message.kind])).toEqual([[m(2), "timeoutNow"]]);
     expect(core.role).toBe("follower");
     core.tick(40);
     expect([core.role, core.take()]).toEqual(["follower", []]);
+  });
+
+  test("M8, C1: a removed leader that nobody answers steps down all the same", () => {
+    const core = removed();
+    core.tick(20);
+    core.take();
+    core.tick(40);
+    expect([core.role, core.take()]).toEqual(["follower", []]);
+  });
+
+  test("M14: that a change is committed is written as soon as it is applied", () => {
+    const core = new Core({
+      entries: [{ ...entry(1, 1), kind: "confChange", data: encodeConfChange(change("remove", 3)) }],
+    });
+    core.step(2, heartbeat(1, 1)).sync();
+    core.raft.applyConfChange(at(1), change("remove", 3));
+    expect(core.begin()?.hardState.commit).toBe(1);
   });
 
   test("M8: the others go on without it", () => {

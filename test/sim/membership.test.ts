@@ -3,12 +3,17 @@ import { describe, expect, test } from "vitest";
 import { encodeUtf8 } from "../../src/base/bytes.ts";
 import type { MemberId } from "../../src/base/ids.ts";
 import type { Request } from "../../src/protocol/requests.ts";
+import type { ServerOptions } from "../../src/server/options.ts";
 import { Server } from "../../src/server/server.ts";
 import { SimulatedCluster, SimulatedWorld } from "../../src/testing/index.ts";
 
-async function started(seed: number): Promise<{ world: SimulatedWorld; cluster: SimulatedCluster; leader: string }> {
+async function started(
+  seed: number,
+  nodes = 3,
+  server: Partial<ServerOptions> = {},
+): Promise<{ world: SimulatedWorld; cluster: SimulatedCluster; leader: string }> {
   const world = new SimulatedWorld({ seed });
-  const cluster = new SimulatedCluster(world, { nodes: 3 });
+  const cluster = new SimulatedCluster(world, { nodes, server });
   for (const name of cluster.names) cluster.start(name);
   expect(await cluster.ready()).toBe(true);
   // As in etcd, members count as healthy once they have been connected for 5 s.
@@ -64,6 +69,51 @@ describe("memberRemove", () => {
     expect(await world.until(() => cluster.failures.length > 0, 30_000)).toBe(true);
     expect(cluster.failures[0]).toMatch(/did not open.*(has seen it with data|was removed from the cluster)/);
     await world.settle(cluster.server(leader)!.handle(put, call));
+  });
+});
+
+/** M14: whoever stays alone may not be left in doubt about the change that left it alone. */
+describe.each(["auto", "joint"] as const)("memberRemove from a cluster of two (%s)", (membershipTransition) => {
+  /** The other one serves by itself, and the removed one ends. */
+  async function alone(world: SimulatedWorld, cluster: SimulatedCluster, stays: string, goes: Server): Promise<void> {
+    expect(await world.until(() => cluster.server(stays)?.status().role === "leader", 60_000)).toBe(true);
+    await world.settle(cluster.server(stays)!.handle(put, call));
+    expect(await ending(world, goes)).toBe("MEMBER_REMOVED");
+  }
+  const gone = (server: Server) => () => !server.members().some(({ id }) => id === server.id);
+
+  test.each([211, 212, 213])("of the leader leaves one that serves (seed %i)", async (seed) => {
+    const { world, cluster, leader } = await started(seed, 2, { membershipTransition });
+    const [goes, stays] = [cluster.server(leader)!, cluster.names.find((name) => name !== leader)!];
+    await world.settle(goes.handle({ kind: "memberRemove", id: goes.id }, call));
+    await alone(world, cluster, stays, goes);
+  });
+
+  test.each([2, 20])("of the leader, which is cut off for %i s once it is removed", async (seconds) => {
+    const { world, cluster, leader } = await started(214, 2, { membershipTransition });
+    const [goes, stays] = [cluster.server(leader)!, cluster.names.find((name) => name !== leader)!];
+    const removing = goes.handle({ kind: "memberRemove", id: goes.id }, call).catch(() => {});
+    expect(await world.until(gone(goes), 5_000)).toBe(true);
+    cluster.cut(leader, stays);
+    cluster.cut(stays, leader);
+    await world.runFor(seconds * 1_000);
+    cluster.healCuts();
+    await world.settle(removing);
+    await alone(world, cluster, stays, goes);
+  });
+
+  test.each(["leader", "follower"])("of the %s, and the other one is killed as soon as that is known", async (role) => {
+    const { world, cluster, leader } = await started(215, 2, { membershipTransition });
+    const follower = cluster.names.find((name) => name !== leader)!;
+    const [goesName, stays] = role === "leader" ? [leader, follower] : [follower, leader];
+    const goes = cluster.server(goesName)!;
+    const removing = goes.handle({ kind: "memberRemove", id: goes.id }, call).catch(() => {});
+    expect(await world.until(gone(goes), 5_000)).toBe(true);
+    cluster.kill(stays, "cut");
+    await world.runFor(10_000);
+    cluster.start(stays);
+    await world.settle(removing);
+    await alone(world, cluster, stays, goes);
   });
 });
 
