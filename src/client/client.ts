@@ -33,7 +33,7 @@ import { type LeaseHost, Leases } from "./lease.ts";
 import { Members } from "./members.ts";
 import { type ClientHost, type ClientView, Namespace } from "./namespace.ts";
 import { type Operation, Registrations } from "./once.ts";
-import { endOf, isMemberTrouble, isNumbered, mayRetry, nextStep, pauseMs } from "./retry.ts";
+import { endOf, isMemberTrouble, isNumbered, isRefusedHere, mayRetry, nextStep, pauseMs } from "./retry.ts";
 import { CLOSED, type Route } from "./route.ts";
 import { type SnapshotOptions, SnapshotStream } from "./snapshot.ts";
 import { Txn } from "./txn.ts";
@@ -391,6 +391,7 @@ export class Client implements ClientView, AsyncDisposable {
     signal: AbortSignal | undefined,
   ): Promise<Response<ResultOf<Q>>> {
     let last: unknown;
+    let refusedBy: Set<Channel> | undefined;
     for (let attempts = 1; ; attempts++) {
       const channel = this.#route.current ?? (await this.#connected(request, deadline, signal, last));
       try {
@@ -398,7 +399,8 @@ export class Client implements ClientView, AsyncDisposable {
       } catch (error) {
         const { size } = this.#route;
         if (isMemberTrouble(error)) this.#route.failed(channel);
-        if (this.#closed || !mayRetry(request, error, attempts, size)) throw error;
+        if (isRefusedHere(error)) refusedBy = (refusedBy ?? new Set()).add(channel);
+        if (this.#closed || !mayRetry(request, error, refusedBy?.size ?? 0, size)) throw error;
         const pause = pauseMs(attempts, size, this.#random.next());
         // With no time left for another attempt this one's error says most.
         if (this.#clock.now() + pause >= deadline) throw error;
@@ -421,6 +423,7 @@ export class Client implements ClientView, AsyncDisposable {
     let operation: Operation | undefined;
     let wasUnknown = false;
     let last: unknown;
+    let refusedBy: Set<Channel> | undefined;
     try {
       for (let attempts = 1; ; attempts++) {
         operation ??= registrations.take() ?? (await this.#registered(registrations, request, deadline, signal));
@@ -431,8 +434,9 @@ export class Client implements ClientView, AsyncDisposable {
         } catch (error) {
           const { size } = this.#route;
           if (isMemberTrouble(error)) this.#route.failed(channel);
+          if (isRefusedHere(error)) refusedBy = (refusedBy ?? new Set()).add(channel);
           wasUnknown ||= StoreError.is(error) && error.outcome === "unknown";
-          const step = this.#closed ? "end" : nextStep(error, attempts, size, wasUnknown);
+          const step = this.#closed ? "end" : nextStep(error, refusedBy?.size ?? 0, size, wasUnknown);
           if (StoreError.is(error, "CLIENT_EXPIRED")) operation.expire();
           if (step === "end") throw error;
           if (step === "anew") {
@@ -473,8 +477,7 @@ export class Client implements ClientView, AsyncDisposable {
         await this.#within(request, registrations.more(register), deadline, signal);
       } catch (error) {
         // This call may have more time than that.
-        if (this.#closed || signal?.aborted === true || !mayRetry({ kind: "register" }, error, attempts, 0))
-          throw error;
+        if (this.#closed || signal?.aborted === true || !mayRetry({ kind: "register" }, error, 0, 0)) throw error;
         const pause = pauseMs(attempts, 1, this.#random.next());
         if (this.#clock.now() + pause >= deadline) throw error;
         await this.#pause(request, pause, deadline, signal);

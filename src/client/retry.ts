@@ -30,8 +30,12 @@ const MEMBER_TROUBLE: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
   "STATE_CORRUPT",
 ]);
 
-/** What only some members can do: each may be asked once. */
+/** What only some members can do: it ends with the refusal of the last one, and not while one that may is away. */
 const NOT_HERE: ReadonlySet<ErrorCode> = new Set<ErrorCode>(["NOT_LEADER", "NOT_SUPPORTED_FOR_LEARNER"]);
+
+export function isRefusedHere(error: unknown): boolean {
+  return StoreError.is(error) && NOT_HERE.has(error.code);
+}
 
 /** Whether the next call had better go to another member. One that saw the leader change serves as well as any. */
 export function isMemberTrouble(error: unknown): boolean {
@@ -40,17 +44,17 @@ export function isMemberTrouble(error: unknown): boolean {
 }
 
 /**
- * Whether the request may be sent again after this error. `attempts` were made so far; there are `members` to turn to, 0
- * if only the one in this process.
+ * Whether the request may be sent again after this error. `refusals` members cannot do it (`isRefusedHere`); there are
+ * `members` to turn to, 0 if only the one in this process.
  */
-export function mayRetry(request: Request, error: unknown, attempts: number, members: number): boolean {
+export function mayRetry(request: Request, error: unknown, refusals: number, members: number): boolean {
   if (!StoreError.is(error)) return false;
   if (error.outcome !== "rejected" && !changesNothing(request)) return false;
-  return passes(error, attempts, members);
+  return passes(error, refusals, members);
 }
 
-function passes(error: StoreError, attempts: number, members: number): boolean {
-  if (NOT_HERE.has(error.code)) return attempts < members;
+function passes(error: StoreError, refusals: number, members: number): boolean {
+  if (NOT_HERE.has(error.code)) return refusals < members;
   return PASSING.has(error.code) || (members > 0 && MEMBER_TROUBLE.has(error.code));
 }
 
@@ -94,13 +98,13 @@ export function settles(error: StoreError): boolean {
  */
 export function nextStep(
   error: unknown,
-  attempts: number,
+  refusals: number,
   members: number,
   wasUnknown: boolean,
 ): "again" | "anew" | "end" {
   if (!StoreError.is(error) || settles(error)) return "end";
   if (error.code === "CLIENT_EXPIRED") return wasUnknown ? "end" : "anew";
-  return passes(error, attempts, members) ? "again" : "end";
+  return passes(error, refusals, members) ? "again" : "end";
 }
 
 /** The end of a numbered write's call: once an attempt was unknown, only the ledger settles it. */

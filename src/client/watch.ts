@@ -14,7 +14,7 @@ import type { WatchCreate, WatchResponse, WatchEvent as WireEvent } from "../pro
 import { mayPass } from "./endpoints.ts";
 import { invalid, type RangeSelection, StoredKeyValue, selection, ZERO } from "./kv.ts";
 import { prefixed, strippedEvent } from "./prefix.ts";
-import { isMemberTrouble, pauseMs } from "./retry.ts";
+import { isMemberTrouble, isRefusedHere, pauseMs } from "./retry.ts";
 import { CLOSED } from "./route.ts";
 
 export interface WatchOptions extends RangeSelection {
@@ -91,6 +91,8 @@ export class Watch implements AsyncIterableIterator<WatchBatch>, AsyncDisposable
   #partBytes = 0;
   /** Attempts since the last one that was let in. */
   #attempts = 0;
+  /** Members that cannot serve a watch, since then. */
+  readonly #refusedBy = new Set<Channel>();
   #lost = false;
   #pause: Timer | undefined;
   #end: { readonly error: StoreError | undefined } | undefined;
@@ -213,6 +215,7 @@ export class Watch implements AsyncIterableIterator<WatchBatch>, AsyncDisposable
     }
     if (response.created) {
       this.#attempts = 0;
+      this.#refusedBy.clear();
       if (this.#next === 0) this.#next = header.revision + 1;
       this.#opened.resolve(header);
       stream.consumed(bytes);
@@ -252,7 +255,8 @@ export class Watch implements AsyncIterableIterator<WatchBatch>, AsyncDisposable
     this.#partBytes = 0;
     const members = this.#host.members();
     this.#attempts += 1;
-    if (!mayResume(error, this.#attempts, members)) {
+    if (isRefusedHere(error)) this.#refusedBy.add(channel);
+    if (!mayResume(error, this.#refusedBy.size, members)) {
       this.#finish(error, false);
       return;
     }
@@ -323,11 +327,11 @@ function canceledError({ compactRevision, cancelReason, created }: WatchResponse
 }
 
 /** Whether the same watch may go on elsewhere, or later. */
-function mayResume(error: StoreError, attempts: number, members: number): boolean {
+function mayResume(error: StoreError, refusals: number, members: number): boolean {
   if (error.code === "NO_LEADER") return true;
   // The only member there is has stopped, or cannot do it.
   if (members === 0) return false;
-  if (error.code === "NOT_SUPPORTED_FOR_LEARNER") return attempts < members;
+  if (isRefusedHere(error)) return refusals < members;
   return error.code === "LEADER_CHANGED" || isMemberTrouble(error);
 }
 

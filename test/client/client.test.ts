@@ -437,6 +437,27 @@ describe("fail-over", () => {
     },
   );
 
+  test("a learner's refusal is not the end while a voter is away for a moment", async () => {
+    for (const exactlyOnce of [false, true]) {
+      const script = await Script.open(2, { exactlyOnce });
+      script.member(2).rejects("NOT_SUPPORTED_FOR_LEARNER");
+      const { dialed } = script.member(1);
+      script.member(1).refuses();
+      const { answer } = script.member(1);
+      script.member(1).answer = async (request, options) =>
+        request.kind === "register" ? answered({ kind: "register", clientId: 3 }) : answer(request, options);
+      const call: Promise<unknown> = exactlyOnce ? script.client.put("a", "1") : script.client.get("a");
+      await script.settle(script.world.runFor(1_000));
+      script.member(1).dialed = dialed;
+      await script.settle(call);
+    }
+    const learners = await Script.open(2);
+    for (const member of learners.members) member.rejects("NOT_SUPPORTED_FOR_LEARNER");
+    const { error, afterMs } = await learners.failure(learners.client.put("a", "1"));
+    expect(error.code).toBe("NOT_SUPPORTED_FOR_LEARNER");
+    expect(afterMs).toBeLessThan(100);
+  });
+
   test("an endpoint of another cluster is refused, and the others serve", async () => {
     const script = await Script.open(2);
     await script.settle(script.client.put("a", "1"));

@@ -4,9 +4,11 @@ import { StoreError } from "../../src/base/errors.ts";
 import { Client } from "../../src/client/client.ts";
 import { op } from "../../src/client/txn.ts";
 import type { Watch, WatchBatch, WatchOptions } from "../../src/client/watch.ts";
+import type { WatchReceiver } from "../../src/protocol/channel.ts";
 import type { ServerOptions } from "../../src/server/options.ts";
 import { SimulatedCluster, SimulatedWorld, simulatedClient } from "../../src/testing/index.ts";
 import { testSeed } from "../support/seed.ts";
+import { Script } from "./scripted.ts";
 
 const seed = testSeed();
 
@@ -393,4 +395,32 @@ describe("within a process", () => {
     expect(server.figures().slowWatchers).toBe(1);
     expect(await at.events(watch, 40)).toHaveLength(40);
   });
+});
+
+test("a learner's refusal is not the end of a watch whose voter comes back", async () => {
+  const script = await Script.open(2);
+  const [voter, learner] = [script.member(1), script.member(2)];
+  const idle = { request() {}, consumed() {}, close() {} };
+  const streams: WatchReceiver[] = [];
+  voter.watching = (receiver) => {
+    streams.push(receiver);
+    return idle;
+  };
+  let refusals = 0;
+  learner.watching = (receiver) => {
+    refusals += 1;
+    script.world.clock.defer(() => receiver.ended(new StoreError("NOT_SUPPORTED_FOR_LEARNER")));
+    return idle;
+  };
+  const watch = script.client.watch("a");
+  await script.world.runFor(10);
+  const { dialed } = voter;
+  voter.dies();
+  streams[0]!.ended(new StoreError("CONNECTION_LOST"));
+  await script.world.runFor(2_000);
+  expect(refusals).toBeGreaterThan(2);
+  voter.dialed = dialed;
+  await script.world.runFor(2_000);
+  expect(streams).toHaveLength(2);
+  await watch.close();
 });
