@@ -196,11 +196,11 @@ export class Endpoints implements Route {
     return dialing;
   }
 
-  /** A wrong address must not write into another cluster. */
+  /** A wrong address must not write into another cluster. Which one is right, only the configured endpoints say. */
   #check(target: Target, channel: DialedChannel): void {
     if (channel.clusterId === undefined) return;
-    this.#clusterId ??= channel.clusterId;
-    if (channel.clusterId === this.#clusterId) return;
+    if (this.#ring.includes(target)) this.#clusterId ??= channel.clusterId;
+    if (this.#clusterId === undefined || channel.clusterId === this.#clusterId) return;
     channel.close();
     target.failedAt = this.#o.clock.now();
     throw new StoreError("CLUSTER_MISMATCH", {
