@@ -253,16 +253,20 @@ async function* observe(
   options: { readonly signal?: AbortSignal | undefined },
 ): AsyncGenerator<LeaderAnswer, void, undefined> {
   using bounds = new Bounds(client, options);
+  let told = 0;
   for (;;) {
     const { header, kvs } = await bounds.persist((call) => client.get(prefix, { ...FIRST, ...call }));
     let at = kvs[0] === undefined ? undefined : { header, kv: kvs[0], next: header.revision + 1 };
     try {
       at ??= await firstPut(client, prefix, header.revision, bounds);
-      yield { header: at.header, kv: at.kv };
+      // Not once more what was told before the watch was lost.
+      if (at.kv.modRevision !== told) yield { header: at.header, kv: at.kv };
+      told = at.kv.modRevision;
       await using watch = client.watch(at.kv.key, { startRevision: at.next, signal: bounds.signal });
       leads: for await (const batch of watch) {
         for (const { type, kv } of batch.events) {
           if (type === "delete") break leads;
+          told = kv.modRevision;
           yield { header: batch.header, kv };
         }
       }
