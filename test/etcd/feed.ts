@@ -3,7 +3,7 @@ import { type Deferred, deferred } from "../../src/base/deferred.ts";
 import type { WatchMessage } from "./answer.ts";
 
 /** Only ends a hang: what does not come is a difference as well. */
-const PATIENCE_MS = 10_000;
+const PATIENCE_MS = 60_000;
 
 export class Mailbox {
   readonly #messages: WatchMessage[] = [];

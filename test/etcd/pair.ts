@@ -7,7 +7,7 @@ import type { WatchCreate, WatchRequest } from "../../src/protocol/watch.ts";
 import type { Answer, CallRequest, Side, Step, Watcher, WatchMessage } from "./answer.ts";
 import { batching, type Normaliser } from "./normalisers.ts";
 import { absolute, mapAnswer, mapRequest, mapStep, mapWatch, NOW, relative } from "./revisions.ts";
-import { SideStream, sentinel } from "./watching.ts";
+import { inTurn, SideStream, sentinel } from "./watching.ts";
 
 /** They answered differently, or one of them not at all. The text shows the program up to there, as on a new store. */
 export class Difference extends Error {
@@ -68,8 +68,7 @@ export class Pair implements AsyncDisposable {
     this.#isClearing = true;
     for (const id of [...this.#leases]) await this.#call({ kind: "leaseRevoke", id });
     // The put lets the rest always have something to do, whatever was there.
-    await this.#call({ kind: "put", key: ALL.key, value: EMPTY });
-    await this.#call({ kind: "deleteRange", ...ALL });
+    await this.#call(inTurn([{ kind: "put", key: ALL.key, value: EMPTY }], [{ kind: "deleteRange", ...ALL }]));
     await this.#call({ kind: "compact", revision: NOW, physical: true });
     this.#isClearing = false;
     this.#base = this.#current;

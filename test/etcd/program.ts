@@ -376,7 +376,7 @@ const watchingStep: fc.Arbitrary<Operation> = fc.oneof(
 export const programOf = (maxLength: number): fc.Arbitrary<Program> =>
   fc.record({
     // A new pair takes as long as hundreds of operations.
-    fresh: fc.oneof({ weight: 49, arbitrary: fc.constant(false) }, { weight: 1, arbitrary: fc.constant(true) }),
+    fresh: fc.oneof({ weight: 99, arbitrary: fc.constant(false) }, { weight: 1, arbitrary: fc.constant(true) }),
     // etcd looks for watchers that begin in the past only every 100 ms.
     operations: fc.oneof(
       { weight: 3, arbitrary: fc.array(callStep, { minLength: 1, maxLength, size: "max" }) },

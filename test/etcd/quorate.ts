@@ -42,7 +42,7 @@ export class Quorate implements Side {
 
   async ask(request: CallRequest): Promise<Answer> {
     try {
-      return answerOf(await this.#client.request(request, { timeoutMs: 30_000 }));
+      return answerOf(await this.#client.request(request, { timeoutMs: 60_000 }));
     } catch (error) {
       if (!StoreError.is(error) || error.outcome !== "rejected") throw error;
       const code = CODES[error.status];

@@ -72,15 +72,20 @@ export class SideStream {
 
 /**
  * Makes an event of each kind for every watcher, whatever it filters, at one revision: who was told of it has been told of
- * everything before. A later sibling may delete what an earlier one puts (etcd-semantics 2.5).
+ * everything before.
  */
 export function sentinel(watchers: readonly WatchCreate[]): TxnRequest {
   const keys = [...new Set(watchers.map(({ key, rangeEnd }) => spanOf(watchKey(key), rangeEnd).low))].map(bytes);
-  const nested = (success: TxnRequest["success"]): TxnRequest => ({ kind: "txn", compare: [], success, failure: [] });
-  return nested([
-    nested(keys.map((key) => ({ kind: "put", key, value: bytes("sentinel") }))),
-    nested(keys.map((key) => ({ kind: "deleteRange", key }))),
-  ]);
+  return inTurn(
+    keys.map((key) => ({ kind: "put", key, value: bytes("sentinel") })),
+    keys.map((key) => ({ kind: "deleteRange", key })),
+  );
+}
+
+/** At one revision, though of the same keys: a later sibling may delete what an earlier one puts (etcd-semantics 2.5). */
+export function inTurn(...parts: readonly TxnRequest["success"][]): TxnRequest {
+  const all = (success: TxnRequest["success"]): TxnRequest => ({ kind: "txn", compare: [], success, failure: [] });
+  return all(parts.map(all));
 }
 
 /** No key is the lowest one (etcd-semantics 4.2). */
