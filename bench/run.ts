@@ -7,13 +7,15 @@ import { cpus } from "node:os";
 import { parseArgs } from "node:util";
 import { Bench } from "tinybench";
 import { encodeUtf8 } from "../src/base/bytes.ts";
-import { logIndex, memberId, term } from "../src/base/ids.ts";
+import { clusterId, logIndex, memberId, NO_LEASE, revision, term } from "../src/base/ids.ts";
 import type { Envelope } from "../src/machine/command.ts";
 import { decodeEnvelope, encodeEnvelope } from "../src/machine/envelope-codec.ts";
 import { type Machine, MachineLoader } from "../src/machine/machine.ts";
-import type { StateStore } from "../src/machine/state-store.ts";
-import { decodeRequest, encodeRequest } from "../src/protocol/codec.ts";
-import type { PutRequest, RangeRequest } from "../src/protocol/requests.ts";
+import { HEADROOM, type StateStore } from "../src/machine/state-store.ts";
+import { decodeRequest, decodeResponse, encodeRequest, encodeResponse } from "../src/protocol/codec.ts";
+import type { KeyValue } from "../src/protocol/key-value.ts";
+import type { PutRequest, RangeRequest, TxnRequest } from "../src/protocol/requests.ts";
+import type { Response, Result } from "../src/protocol/responses.ts";
 import { decodeMessage, encodeMessage } from "../src/raft/codec.ts";
 import type { Append } from "../src/raft/message.ts";
 import { Raft } from "../src/raft/raft.ts";
@@ -41,7 +43,7 @@ function memoryState(): StateStore {
   return {
     read: (key) => records.get(name(key)),
     write: (key, value) => void records.set(name(key), value),
-    writeRecord: (of, record) => void records.set(of, record),
+    writeRecord: (of, record) => void records.set(of, record.subarray(HEADROOM)),
     delete: (key) => void records.delete(name(key)),
   };
 }
@@ -130,7 +132,45 @@ function group(): (batch: number) => void {
 
 const bench = new Bench({ time: Number(values.ms), warmupTime: 200 });
 const request = putOf(1);
-const requestBytes = encodeRequest(request);
+const requestBytes = encodeRequest(request).slice();
+const get: RangeRequest = { kind: "range", key: keyOf(1) };
+const getBytes = encodeRequest(get).slice();
+const swap: TxnRequest = {
+  kind: "txn",
+  compare: [{ key: keyOf(1), result: "equal", target: "mod", modRevision: 7 }],
+  success: [request],
+  failure: [get],
+};
+const swapBytes = encodeRequest(swap).slice();
+const kv = (i: number): KeyValue => ({
+  key: keyOf(i),
+  createRevision: revision(i + 2),
+  modRevision: revision(i + 2),
+  version: 1,
+  value: VALUE,
+  lease: NO_LEASE,
+});
+const stamp = { clusterId: clusterId(1n), memberId: memberId(1n) };
+const answerOf = (result: Result): Response => ({
+  header: { ...stamp, revision: revision(90_000), raftTerm: term(3) },
+  result,
+});
+const rangeOf = (keys: number): Response =>
+  answerOf({
+    kind: "range",
+    revision: revision(90_000),
+    kvs: Array.from({ length: keys }, (_, i) => kv(i)),
+    more: false,
+    count: keys,
+  });
+const [putAnswer, getAnswer, rangeAnswer] = [
+  answerOf({ kind: "put", revision: revision(90_000) }),
+  rangeOf(1),
+  rangeOf(100),
+];
+const [putAnswerBytes, getAnswerBytes, rangeAnswerBytes] = [putAnswer, getAnswer, rangeAnswer].map((answer) =>
+  encodeResponse(answer, stamp).slice(),
+) as [Uint8Array, Uint8Array, Uint8Array];
 const envelope = envelopeOf(request);
 const envelopeBytes = encodeEnvelope(envelope);
 const append: Append = {
@@ -157,6 +197,16 @@ let at = 0;
 bench
   .add("protocol: encode a put of 256 B", () => void encodeRequest(request))
   .add("protocol: decode a put of 256 B", () => void decodeRequest(requestBytes))
+  .add("protocol: encode a put's answer", () => void encodeResponse(putAnswer, stamp))
+  .add("protocol: decode a put's answer", () => void decodeResponse(putAnswerBytes, stamp))
+  .add("protocol: encode a get", () => void encodeRequest(get))
+  .add("protocol: decode a get", () => void decodeRequest(getBytes))
+  .add("protocol: encode a get's answer", () => void encodeResponse(getAnswer, stamp))
+  .add("protocol: decode a get's answer", () => void decodeResponse(getAnswerBytes, stamp))
+  .add("protocol: encode an answer of 100 keys", () => void encodeResponse(rangeAnswer, stamp))
+  .add("protocol: decode an answer of 100 keys", () => void decodeResponse(rangeAnswerBytes, stamp))
+  .add("protocol: encode a txn", () => void encodeRequest(swap))
+  .add("protocol: decode a txn", () => void decodeRequest(swapBytes))
   .add("entry: encode a put of 256 B", () => void encodeEnvelope(envelope))
   .add("entry: decode a put of 256 B", () => void decodeEnvelope(envelopeBytes))
   .add("raft: encode an append of 32 entries", () => void encodeMessage(append))
@@ -173,7 +223,7 @@ bench
 
 await bench.run();
 const rows = bench.tasks.map(({ name, result }) => {
-  if (result.state !== "completed") throw new Error(`${name}: ${result.state}`);
+  if (result.state !== "completed") throw new Error(`${name}: ${result.state}`, { cause: result });
   const { mean, p50, p99 } = result.latency;
   return { name, opsPerSecond: 1e3 / mean, meanUs: mean * 1e3, p50Us: p50 * 1e3, p99Us: p99 * 1e3 };
 });
