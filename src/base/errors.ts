@@ -134,9 +134,9 @@ export type ErrorDetails = Readonly<Record<string, string | number | bigint | bo
 
 export interface StoreErrorOptions extends ErrorOptions {
   readonly outcome?: Outcome;
-  readonly details?: ErrorDetails;
+  readonly details?: ErrorDetails | undefined;
   /** Replaces the table's text. Keep etcd's texts whole: clients match them. */
-  readonly message?: string;
+  readonly message?: string | undefined;
 }
 
 /**

@@ -4,15 +4,16 @@
  */
 import { toByteString } from "../base/bytes.ts";
 import { StoreError } from "../base/errors.ts";
-import type {
-  CompactRequest,
-  Compare,
-  DeleteRangeRequest,
-  HashKvRequest,
-  PutRequest,
-  RangeRequest,
-  RequestOp,
-  TxnRequest,
+import {
+  type CompactRequest,
+  type Compare,
+  type DeleteRangeRequest,
+  type HashKvRequest,
+  type PutRequest,
+  type RangeRequest,
+  type RequestOp,
+  TXN_DEPTH_MAX,
+  type TxnRequest,
 } from "../protocol/requests.ts";
 import { spanOf } from "./range.ts";
 import { TOP } from "./sorted-map.ts";
@@ -20,9 +21,6 @@ import { TOP } from "./sorted-map.ts";
 const SORT_ORDERS: readonly unknown[] = [undefined, "none", "ascend", "descend"];
 const SORT_TARGETS: readonly unknown[] = [undefined, "key", "version", "create", "mod", "value"];
 const COMPARE_RESULTS: readonly unknown[] = ["equal", "greater", "less", "notEqual"];
-
-/** Deeper nesting is refused whatever the limit of operations: the bytes of an entry hold no more. */
-export const TXN_DEPTH_MAX = 256;
 
 export function checkRange(request: RangeRequest): void {
   requireKey(request.key);

@@ -12,18 +12,18 @@
 import { decodeUtf8, encodeUtf8, readCounter, viewOf, writeCounter } from "../base/bytes.ts";
 import { StoreError } from "../base/errors.ts";
 import { type LeaseId, leaseId, type MemberId, memberId, term } from "../base/ids.ts";
-import { TXN_DEPTH_MAX } from "../kv/check.ts";
-import type {
-  AlarmType,
-  Compare,
-  CompareResult,
-  DeleteRangeRequest,
-  PutRequest,
-  RangeRequest,
-  RequestOp,
-  SortOrder,
-  SortTarget,
-  TxnRequest,
+import {
+  type AlarmType,
+  type Compare,
+  type CompareResult,
+  type DeleteRangeRequest,
+  type PutRequest,
+  type RangeRequest,
+  type RequestOp,
+  type SortOrder,
+  type SortTarget,
+  TXN_DEPTH_MAX,
+  type TxnRequest,
 } from "../protocol/requests.ts";
 import type { AlarmCommand, Command, Envelope } from "./command.ts";
 

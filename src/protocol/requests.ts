@@ -58,6 +58,9 @@ export type Compare = {
 
 export type RequestOp = RangeRequest | PutRequest | DeleteRangeRequest | TxnRequest;
 
+/** Transactions within transactions. Deeper ones are refused: neither the wire nor the log holds them. */
+export const TXN_DEPTH_MAX = 256;
+
 export interface TxnRequest {
   readonly kind: "txn";
   readonly compare: readonly Compare[];

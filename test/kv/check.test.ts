@@ -1,16 +1,9 @@
 import { describe, expect, test } from "vitest";
 import { type ErrorCode, StoreError } from "../../src/base/errors.ts";
 import { leaseId } from "../../src/base/ids.ts";
-import {
-  checkCompact,
-  checkDeleteRange,
-  checkHashKv,
-  checkPut,
-  checkRange,
-  checkTxn,
-  TXN_DEPTH_MAX,
-} from "../../src/kv/check.ts";
+import { checkCompact, checkDeleteRange, checkHashKv, checkPut, checkRange, checkTxn } from "../../src/kv/check.ts";
 import type { Compare, PutRequest, RangeRequest, RequestOp, TxnRequest } from "../../src/protocol/requests.ts";
+import { TXN_DEPTH_MAX } from "../../src/protocol/requests.ts";
 import { bytes } from "../support/state.ts";
 
 const NONE = new Uint8Array();
