@@ -133,6 +133,9 @@ export function passes(error: unknown, client: ClientView): boolean {
     case "TIMEOUT":
     case "DEADLINE_EXCEEDED":
     case "TOO_MANY_REQUESTS":
+    // What happened to an earlier attempt cannot be told any more: done again it can.
+    case "CLIENT_EXPIRED":
+    case "RESULT_NOT_KEPT":
       return true;
     default:
       // The only member there is will not come back within this process.
