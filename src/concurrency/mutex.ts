@@ -111,6 +111,8 @@ export class Mutex {
           // Not left to the tidying: a place that stays would hold up others.
           if (this.#claim.release()) await this.#release(place, bounds);
           this.#claim = undefined;
+          // Somebody else has it: whatever was held before is not any more.
+          this.#token = undefined;
           settled = true;
           return false;
         }

@@ -129,6 +129,18 @@ describe("a mutex", () => {
     expect(await b.mutex.tryLock()).toBe(true);
   });
 
+  test("a tryLock that finds another holder leaves no token of an earlier hold behind", async () => {
+    const { client } = await member();
+    const a = await contender(client);
+    const b = await contender(client);
+    await a.mutex.lock();
+    await client.delete(a.mutex.key);
+    await b.mutex.lock();
+    expect(await a.mutex.tryLock()).toBe(false);
+    expect(a.mutex.token).toBeUndefined();
+    expect(await failure(a.mutex.unlock())).toMatchObject({ code: "LOCK_RELEASED" });
+  });
+
   test("the same session enters again at once, and stays in when that was cut short", async () => {
     const { client } = await member();
     const { mutex, session } = await contender(client);
