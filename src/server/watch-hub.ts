@@ -432,8 +432,9 @@ export class WatchStream {
       id = this.#nextId++;
     }
     this.send(id, this.#host.revision(), { created: true });
-    const cursor = this.#host.create(request, id);
-    if (cursor === undefined || this.#closed) return;
+    // What the sink did with it may have ended the stream.
+    const cursor = this.#closed ? undefined : this.#host.create(request, id);
+    if (cursor === undefined) return;
     this.#cursors.set(id, cursor);
     if (cursor.progressNotify) this.#timer ??= this.#host.every(() => this.#notify());
   }

@@ -761,7 +761,12 @@ describe("the end of a watcher", () => {
     expect([hub.watchers, hub.streams]).toEqual([0, 0]);
   });
 
-  test("inside its own sink is safe", () => {
+  test("inside its own sink is safe, also while it is created", () => {
+    const created = world();
+    created.sink.onSend = () => created.stream.close();
+    created.watch("k");
+    expect(created.hub.watchers).toBe(0);
+
     const { hub, sink, stream, watch, write, settle } = world();
     watch("k");
     watch("k");
