@@ -372,6 +372,11 @@ class Session {
   #unblock(): void {
     this.#retry = undefined;
     if (this.#closed) return;
+    if (this.#backlog > WATCH_BACKLOG_BYTES) {
+      // Looked at once for all of them: there may be thousands.
+      this.#retry = this.#o.clock.after(WATCH_RETRY_MS, () => this.#unblock());
+      return;
+    }
     const blocked = this.#blocked;
     this.#blocked = new Set();
     for (const stream of blocked) this.#flows.get(stream)?.resume();
