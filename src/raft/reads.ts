@@ -51,11 +51,12 @@ export function acceptRead(core: CoreState, ref: number, from: MemberId | undefi
   else reads.add(read);
 }
 
-/** R8. */
+/** R8. The oldest one gives way: its answer was lost, or the host has asked anew since. */
 function forward(core: CoreState, ref: number, leader: MemberId): void {
   if (core.forwardedReads.size >= core.config.pendingReadsMax) {
-    core.readsDropped.push({ ref, reason: "busy" });
-    return;
+    const [oldest] = core.forwardedReads;
+    core.forwardedReads.delete(oldest!);
+    core.readsDropped.push({ ref: oldest!, reason: "busy" });
   }
   core.forwardedReads.add(ref);
   core.send(leader, { kind: "forwardRead", ref });
