@@ -40,6 +40,8 @@ const SERVE_MS_MAX = 60_000;
 
 export interface PeerCallsOptions {
   readonly clock: Clock;
+  /** Of this run: an answer to an earlier one's call must not be taken for one of this run's. */
+  readonly incarnation: number;
   /** False: certainly not sent. */
   readonly send: (to: MemberId, message: Uint8Array) => boolean;
   /** Answers what another member asks; rejects what it does not serve. */
@@ -56,7 +58,7 @@ interface Waiting {
 export class PeerCalls {
   readonly #o: PeerCallsOptions;
   readonly #waiting = new Map<number, Waiting>();
-  #nextCall = 1;
+  #calls = 0;
   #serving = 0;
 
   constructor(options: PeerCallsOptions) {
@@ -67,8 +69,7 @@ export class PeerCalls {
   async call<Q extends Request>(to: MemberId, request: Q, deadline: number): Promise<ResultOf<Q>> {
     const { clock } = this.#o;
     if (this.#waiting.size >= CALLS_MAX) throw new StoreError("TOO_MANY_REQUESTS");
-    const call = this.#nextCall;
-    this.#nextCall = call === 0xffff_ffff ? 1 : call + 1;
+    const call = this.#nextCall();
     const left = Math.max(1, Math.min(SERVE_MS_MAX, Math.ceil(deadline - clock.now())));
     const body = encodeRequest(request);
     const message = new Uint8Array(REQUEST_HEADER + body.length);
@@ -87,6 +88,12 @@ export class PeerCalls {
     } finally {
       timer.cancel();
     }
+  }
+
+  /** Twelve bits of the run, twenty of its own: never in use already, for there are far fewer calls at once. */
+  #nextCall(): number {
+    this.#calls = (this.#calls + 1) % (1 << 20);
+    return (this.#o.incarnation % (1 << 12)) * (1 << 20) + this.#calls;
   }
 
   onMessage(from: MemberId, message: Uint8Array): void {
@@ -137,10 +144,13 @@ export class PeerCalls {
   async #serve(from: MemberId, call: number, deadline: number, body: Uint8Array): Promise<void> {
     let answer: Uint8Array;
     let kind = ANSWER;
+    let isQuestion = true;
     this.#serving += 1;
     try {
       if (this.#serving > CALLS_MAX) throw new StoreError("TOO_MANY_REQUESTS");
-      const result = await this.#o.serve(decodeRequest(body), deadline);
+      const request = decodeRequest(body);
+      isQuestion = changesNothing(request);
+      const result = await this.#o.serve(request, deadline);
       answer = encodeResponse({ header: this.#o.header(), result });
     } catch (error) {
       const known = StoreError.is(error) ? error : new StoreError("INTERNAL", { outcome: "unknown", cause: error });
@@ -149,11 +159,21 @@ export class PeerCalls {
     } finally {
       this.#serving -= 1;
     }
-    const message = new Uint8Array(ANSWER_HEADER + answer.length);
+    if (this.#reply(from, call, kind, answer)) return;
+    // Too much waits for that member, or the answer is larger than what it takes: a word on that finds room more likely.
+    const refusal = new StoreError("TOO_MANY_REQUESTS", {
+      outcome: kind === ANSWER && !isQuestion ? "applied" : "rejected",
+      message: `quorate: an answer of ${answer.length} bytes could not be sent to the member that asked`,
+    });
+    if (kind === ANSWER) this.#reply(from, call, ERROR, encodeError(refusal));
+  }
+
+  #reply(to: MemberId, call: number, kind: number, body: Uint8Array): boolean {
+    const message = new Uint8Array(ANSWER_HEADER + body.length);
     message[0] = PEER_CALL;
     message[1] = kind;
     viewOf(message).setUint32(2, call);
-    message.set(answer, ANSWER_HEADER);
-    this.#o.send(from, message);
+    message.set(body, ANSWER_HEADER);
+    return this.#o.send(to, message);
   }
 }

@@ -7,6 +7,7 @@ import type { Applied } from "../machine/machine.ts";
 import type { EntryId } from "../raft/entry.ts";
 import type { ConfChange } from "../raft/membership-types.ts";
 import type { DropReason } from "../raft/message.ts";
+import { firstRef } from "./refs.ts";
 
 export interface Proposal {
   readonly ref: number;
@@ -32,8 +33,12 @@ export class Proposals {
   /** Refused for a passing reason (no leader yet): offered again when that may have changed. */
   #parked: Proposal[] = [];
   #bytes = 0;
-  #nextRef = 1;
+  #nextRef: number;
   failed = 0;
+
+  constructor(incarnation: number) {
+    this.#nextRef = firstRef(incarnation);
+  }
 
   get count(): number {
     return this.#byRef.size;
@@ -140,26 +145,35 @@ export class Proposals {
   }
 
   /**
-   * An entry of a newer term was applied: whatever an older leader committed lies before it, so a call that was
-   * forwarded in an older term and has not shown up is not known to happen any more. It might still, if the message
-   * lingers somewhere: hence "unknown", but at once instead of at the deadline.
+   * An entry of a newer term was applied: whatever an older leader committed lies before it. What this member placed in
+   * an older term and has not met by now is gone for good: terms never fall along the log. A call that was forwarded in
+   * an older term is not known to happen any more, but might, if the message lingers somewhere. Either is told at once
+   * instead of at the deadline, which what a leader proposes for itself does not even have.
    */
   newTermApplied(term: Term): void {
     for (const proposal of this.#byRef.values()) {
-      if (proposal.placed === undefined && proposal.forwardedIn !== undefined && proposal.forwardedIn < term) {
+      const { placed, forwardedIn } = proposal;
+      if (placed !== undefined && placed.term < term) {
+        this.#reject(proposal, new StoreError("LEADER_CHANGED", { outcome: "rejected" }));
+      } else if (placed === undefined && forwardedIn !== undefined && forwardedIn < term) {
         this.#reject(proposal, new StoreError("LEADER_CHANGED", { outcome: "unknown" }));
       }
     }
+    for (const [index, { placed }] of this.#byIndex) if (placed!.term < term) this.#byIndex.delete(index);
   }
 
-  /** The log up to `index` was replaced by a snapshot: what was placed there may or may not be in it. */
-  replaced(index: LogIndex): void {
-    for (const [at, proposal] of this.#byIndex) {
-      if (at > index) continue;
-      this.#byIndex.delete(at);
-      if (this.#byRef.has(proposal.ref))
-        this.#reject(proposal, new StoreError("LEADER_CHANGED", { outcome: "unknown" }));
+  /**
+   * The log up to `index`, an entry of `term`, was replaced by a snapshot: what was placed there, or forwarded to
+   * whoever led, may or may not be in it, and would never be met.
+   */
+  replaced(index: LogIndex, term: Term): void {
+    for (const proposal of this.#byRef.values()) {
+      const { placed, forwardedIn } = proposal;
+      if (placed === undefined ? forwardedIn === undefined : placed.index > index) continue;
+      this.#reject(proposal, new StoreError("LEADER_CHANGED", { outcome: "unknown" }));
     }
+    for (const at of this.#byIndex.keys()) if (at <= index) this.#byIndex.delete(at);
+    this.newTermApplied(term);
   }
 
   /** It was proposed for a term that this member does not lead (any more), so it is not handed over. */
@@ -177,6 +191,8 @@ export class Proposals {
           : new StoreError("DEADLINE_EXCEEDED", { outcome: "rejected" }),
       );
     }
+    // There may be no leader for long: what nobody waits for any more must not gather meanwhile.
+    if (this.#parked.length > 0) this.#parked = this.#parked.filter(({ ref }) => this.#byRef.has(ref));
   }
 
   endAll(code: ErrorCode, cause: unknown): void {

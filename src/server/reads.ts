@@ -6,6 +6,7 @@
 import { type Deferred, deferred } from "../base/deferred.ts";
 import { StoreError } from "../base/errors.ts";
 import type { LogIndex } from "../base/ids.ts";
+import { firstRef } from "./refs.ts";
 
 interface Waiter {
   readonly ready: Deferred<void>;
@@ -27,10 +28,15 @@ export class Reads {
   readonly #rounds = new Map<number, Round>();
   /** Confirmed, waiting for apply; sorted only as far as needed: indexes of rounds never fall. */
   #confirmed: { readonly index: LogIndex; readonly waiters: Waiter[] }[] = [];
-  #nextRef = 1;
+  #nextRef: number;
   #count = 0;
   /** Set when the last attempt was refused: wait for news (a leader, or the retry interval) before asking again. */
   #refusedAt: number | undefined;
+
+  /** An answer to an earlier run's read would prove nothing for one of this run's. */
+  constructor(incarnation: number) {
+    this.#nextRef = firstRef(incarnation);
+  }
 
   get waiting(): boolean {
     return this.#queued.length > 0;

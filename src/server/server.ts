@@ -133,8 +133,8 @@ export class Server {
   readonly #noted: Set<MemberId>;
   readonly #raft: Raft;
   readonly #applier: Applier;
-  readonly #proposals = new Proposals();
-  readonly #reads = new Reads();
+  readonly #proposals: Proposals;
+  readonly #reads: Reads;
   readonly #driver: Driver;
   readonly #flusher: Flusher;
   readonly #mesh: PeerMesh | undefined;
@@ -251,6 +251,8 @@ export class Server {
     this.#dir = dir;
     this.#state = dir.state;
     this.#noted = new Set(dir.recovered.noted);
+    this.#proposals = new Proposals(dir.identity.incarnation);
+    this.#reads = new Reads(dir.identity.incarnation);
     this.id = dir.identity.memberId;
     this.clusterId = dir.identity.clusterId;
     this.name = all.name;
@@ -481,6 +483,7 @@ export class Server {
     };
     this.#calls = new PeerCalls({
       clock,
+      incarnation: dir.identity.incarnation,
       send: (to, message) => {
         const sent = this.#mesh?.send(to, message, true) ?? false;
         this.#mesh?.flush();
@@ -878,11 +881,13 @@ export class Server {
     this.#leases.attach(incoming.machine);
     this.#watches.replace(incoming.machine);
     this.#flusher.resume(incoming.state);
-    this.#proposals.replaced(index);
+    this.#proposals.replaced(index, incoming.machine.applied.term);
     this.#reads.applied(incoming.machine.applied.index);
     this.#lastAppliedTerm = incoming.machine.applied.term;
     this.#installed += 1;
     this.#membersChanged();
+    // Whoever sent it was perhaps in the middle of one.
+    if (incoming.machine.compactionPending) void this.#compact();
     this.#world.log.info({ index }, "installed a snapshot");
     const { disk, log } = this.#world;
     old

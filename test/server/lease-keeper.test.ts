@@ -54,6 +54,7 @@ class Rig {
       machine: () => this.member.machine,
       atBoundary: (callback) => callback(),
       calls: new PeerCalls({
+        incarnation: 1,
         clock,
         send: (to) => {
           this.sent.push(to);

@@ -18,15 +18,18 @@ class Rig {
   readonly world = new SimulatedWorld({ seed: 5 });
   readonly sent: Uint8Array[] = [];
   connected = true;
+  /** What a connection takes. */
+  longest = Infinity;
   served: (request: Request, deadline: number) => Promise<Result> = async () => ALIVE;
-  readonly a: PeerCalls = this.#member((message) => this.b.onMessage(A, message));
+  a: PeerCalls = this.#member((message) => this.b.onMessage(A, message));
   readonly b: PeerCalls = this.#member((message) => this.a.onMessage(B, message));
 
-  #member(deliver: (message: Uint8Array) => void): PeerCalls {
+  #member(deliver: (message: Uint8Array) => void, incarnation = 1): PeerCalls {
     return new PeerCalls({
       clock: this.world.clock,
+      incarnation,
       send: (_to, message) => {
-        if (!this.connected) return false;
+        if (!this.connected || message.length > this.longest) return false;
         this.sent.push(message);
         this.world.clock.after(10, () => deliver(message.slice()));
         return true;
@@ -34,6 +37,11 @@ class Rig {
       serve: (request, deadline) => this.served(request, deadline),
       header: () => ({ clusterId: clusterId(1n), memberId: B, revision: revision(0), raftTerm: term(1) }),
     });
+  }
+
+  /** The member that asks begins anew, under the id that it had. */
+  restart(): void {
+    this.a = this.#member((message) => this.b.onMessage(A, message), 2);
   }
 
   /** How it ends, and after how long. */
@@ -59,6 +67,33 @@ describe("a call", () => {
       Uint8Array.of(PEER_CALL, 0),
       Uint8Array.of(PEER_CALL, 1),
     ]);
+  });
+
+  test("of an earlier run is not answered to a later one's", async () => {
+    const rig = new Rig();
+    rig.served = async ({ kind }) => {
+      if (kind === "leaseKeepAlive") await new Promise<void>((resolve) => rig.world.clock.after(100, resolve));
+      return ALIVE;
+    };
+    rig.a.call(B, KEEP_ALIVE, 3_000).catch(() => {});
+    rig.restart();
+    rig.served = async () => ({ kind: "leaseKeepAlive", id: leaseId(8n), ttl: 0 });
+    await rig.world.runFor(50);
+    const { value } = await rig.end(rig.a.call(B, { kind: "leaseKeepAlive", id: leaseId(8n) }, 3_000));
+    expect(value).toEqual({ kind: "leaseKeepAlive", id: leaseId(8n), ttl: 0 });
+  });
+
+  test.each([
+    [{ kind: "leaseTimeToLive", id: leaseId(7n), keys: true } as const, "rejected"],
+    [PROMOTE, "applied"],
+  ])("whose answer cannot be sent is refused by name, not left to its deadline: %o", async (request, outcome) => {
+    const rig = new Rig();
+    rig.longest = 200;
+    const keys = Array.from({ length: 100 }, () => new Uint8Array(10));
+    rig.served = async () => ({ kind: "leaseTimeToLive", id: leaseId(7n), ttl: 5, grantedTtl: 5, keys });
+    const { value, afterMs } = await rig.end(rig.a.call(B, request, 3_000));
+    expect(value).toMatchObject({ code: "TOO_MANY_REQUESTS", outcome });
+    expect(afterMs).toBe(20);
   });
 
   test("carries the other's refusal, with all that it says", async () => {
@@ -118,7 +153,7 @@ test("what nobody asked for, from whomever, changes nothing", async () => {
     rig.a.onMessage(B, Uint8Array.from(bytes));
   }
   // The right number from the wrong member.
-  rig.a.onMessage(STRANGER, Uint8Array.from([PEER_CALL, 1, 0, 0, 0, 1, 0x90]));
+  rig.a.onMessage(STRANGER, Uint8Array.from([PEER_CALL, 1, ...rig.sent[0]!.subarray(2, 6), 0x90]));
   expect(await rig.end(ended)).toMatchObject({ value: { code: "TIMEOUT" }, afterMs: 1_000 });
 });
 
@@ -130,6 +165,6 @@ test("bytes that are no request are refused, bytes that are no answer end the ca
   rig.served = () => new Promise(() => {});
   const ended = rig.a.call(B, KEEP_ALIVE, 1_000);
   await rig.world.runFor(50);
-  rig.a.onMessage(B, Uint8Array.from([PEER_CALL, 1, 0, 0, 0, 1, 0xc1]));
+  rig.a.onMessage(B, Uint8Array.from([PEER_CALL, 1, ...rig.sent.at(-1)!.subarray(2, 6), 0xc1]));
   expect(await rig.end(ended)).toMatchObject({ value: { code: "INTERNAL" }, afterMs: 0 });
 });
