@@ -12,6 +12,7 @@
 import { decodeUtf8, encodeUtf8, readCounter, viewOf, writeCounter } from "../base/bytes.ts";
 import { StoreError } from "../base/errors.ts";
 import { type LeaseId, leaseId, type MemberId, memberId, term } from "../base/ids.ts";
+import type { Slab } from "../base/slab.ts";
 import {
   type AlarmType,
   type Compare,
@@ -59,11 +60,12 @@ const ALARM_TYPES: readonly AlarmType[] = ["nospace", "corrupt"];
 const HAS_CLIENT = 1;
 
 /** Throws `RangeError` if a number in it is none that the format can hold; the router's checks leave none such. */
-export function encodeEnvelope(envelope: Envelope): Uint8Array {
+export function encodeEnvelope(envelope: Envelope, slab?: Slab): Uint8Array {
   const { command } = envelope;
   const hasClient = envelope.clientId !== 0 || envelope.sequence !== 0 || envelope.lowestUnacknowledged !== 0;
   const texts: Uint8Array[] = [];
-  const writer = new Writer(27 + (hasClient ? 24 : 0) + sizeOfCommand(command, texts));
+  const size = 27 + (hasClient ? 24 : 0) + sizeOfCommand(command, texts);
+  const writer = new Writer(slab === undefined ? new Uint8Array(size) : slab.cut(size));
   writer.u8(VERSION);
   writer.u8(COMMANDS[command.kind]);
   writer.u8(hasClient ? HAS_CLIENT : 0);
@@ -577,9 +579,9 @@ class Writer {
   readonly #view: DataView;
   #at = 0;
 
-  constructor(size: number) {
-    this.#bytes = new Uint8Array(size);
-    this.#view = viewOf(this.#bytes);
+  constructor(bytes: Uint8Array) {
+    this.#bytes = bytes;
+    this.#view = viewOf(bytes);
   }
 
   u8(value: number): void {

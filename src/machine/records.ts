@@ -14,6 +14,7 @@ import {
 } from "../base/bytes.ts";
 import { StoreError } from "../base/errors.ts";
 import { type LeaseId, type MemberId, memberId, NO_LEASE, revision } from "../base/ids.ts";
+import { Slab } from "../base/slab.ts";
 import type { Change } from "../kv/history.ts";
 import { type RecordStore, tombstoneOf } from "../kv/store.ts";
 import type { LeaseRecord, LeaseRecords, Lessor } from "../lease/lessor.ts";
@@ -93,10 +94,11 @@ function revisionName(main: number, sub: number): string {
 }
 
 /** The record begins at `at`. */
-export function encodePut(kv: KeyValue, at: number = 0): Uint8Array {
+export function encodePut(kv: KeyValue, at: number = 0, slab?: Slab): Uint8Array {
   const hasLease = kv.lease !== NO_LEASE;
   const keyLength = kv.key.length;
-  const bytes = new Uint8Array(at + 21 + keyLength + (hasLease ? 8 : 0) + kv.value.length);
+  const size = at + 21 + keyLength + (hasLease ? 8 : 0) + kv.value.length;
+  const bytes = slab === undefined ? new Uint8Array(size) : slab.cut(size);
   bytes[at] = REVISION_FORMAT | (hasLease ? HAS_LEASE : 0);
   put32(bytes, at + 1, keyLength);
   bytes.set(kv.key, at + 5);
@@ -185,6 +187,8 @@ export class StateRecords implements RecordStore {
   readonly #store: StateStore;
   readonly #hash: StateHash;
   readonly #lessor: Lessor;
+  /** History, the store's buffer and its cache forget records in the order in which they were written. */
+  readonly #slab = new Slab();
 
   constructor(store: StateStore, hash: StateHash, lessor: Lessor) {
     this.#store = store;
@@ -205,7 +209,7 @@ export class StateRecords implements RecordStore {
   }
 
   put(kv: KeyValue, sub: number): Uint8Array {
-    const record = encodePut(kv, HEADROOM);
+    const record = encodePut(kv, HEADROOM, this.#slab);
     this.#write(kv.modRevision, sub, record);
     if (kv.lease !== NO_LEASE) this.#lessor.attach(toByteString(kv.key), kv.lease);
     else this.#detach(kv.key);

@@ -1,6 +1,7 @@
 /** From request to answer: what is checked where, in etcd's order (etcd-semantics section 0.1), and who waits for what. */
 import { StoreError } from "../base/errors.ts";
 import { type ClusterId, type MemberId, type Revision, revision, type Term } from "../base/ids.ts";
+import { Slab } from "../base/slab.ts";
 import { checkCompact, checkDeleteRange, checkHashKv, checkPut, checkRange, checkTxn } from "../kv/check.ts";
 import { isReadOnlyTxn, isSerializableTxn } from "../kv/txn.ts";
 import type { AlarmCommand, ClientRegisterCommand, Command, Envelope, LeaseCommand } from "../machine/command.ts";
@@ -66,6 +67,8 @@ interface Steps<R> {
 
 export class Router {
   readonly #o: RouterOptions;
+  /** The log forgets entries in the order in which they came. */
+  readonly #slab = new Slab();
 
   constructor(options: RouterOptions) {
     this.#o = options;
@@ -171,7 +174,7 @@ export class Router {
       lowestUnacknowledged: operation === undefined ? 0 : operation.lowestUnacknowledged,
       command,
     };
-    const data = encodeEnvelope(envelope);
+    const data = encodeEnvelope(envelope, this.#slab);
     if (data.length > this.#o.maxRequestBytes) throw new StoreError("REQUEST_TOO_LARGE");
     if (proposals.count >= this.#o.maxPendingProposals || proposals.bytes + data.length > this.#o.maxPendingBytes) {
       throw new StoreError("TOO_MANY_REQUESTS");

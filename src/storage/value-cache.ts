@@ -30,8 +30,8 @@ export class ValueCache {
     for (let i = newest; i >= 0; i--) {
       const value = this.#segments[i]!.values.get(name);
       if (value === undefined) continue;
-      // What is used stays: it moves before the half that holds it is forgotten.
-      if (2 * i < newest) this.set(name, value);
+      // What is used stays: it moves before the half that holds it is forgotten, and leaves its slab behind.
+      if (2 * i < newest) this.set(name, value.slice());
       return value;
     }
     return undefined;
