@@ -68,6 +68,33 @@ describe("SimulatedWorld", () => {
     expect(beats).toBe(3);
   });
 
+  test("all that follows from an event has happened before the next one, however deep it is", async () => {
+    const world = new SimulatedWorld({ seed: 8 });
+    const seen: string[] = [];
+    for (const name of ["a", "b", "c"]) {
+      world.clock.after(1, () => {
+        seen.push(name);
+        process.nextTick(() => queueMicrotask(() => process.nextTick(() => seen.push(`${name} ticks`))));
+        void (async () => {
+          for (let i = 0; i < 50; i++) await undefined;
+          seen.push(`${name} awaits`);
+        })();
+      });
+    }
+    await world.runFor(1);
+    expect(seen.map((what) => what.charAt(0)).join("")).toBe("aaabbbccc");
+  });
+
+  test("an event that throws ends the run that took it", async () => {
+    const world = new SimulatedWorld({ seed: 9 });
+    world.clock.after(1, () => {
+      throw new Error("broken");
+    });
+    world.clock.after(2, () => {});
+    await expect(world.runFor(5)).rejects.toThrow("broken");
+    expect(world.clock.now()).toBe(1);
+  });
+
   test("chance drawn under one label moves no other", () => {
     const world = new SimulatedWorld({ seed: 5 });
     const first = world.random("a")();
