@@ -427,7 +427,7 @@ export class Server {
       observe: (seconds) => metrics.stateFlush(seconds),
       onFailure: (error) => this.#fail(error),
     });
-    this.#reception = new SnapshotReception(world, {
+    this.#reception = new SnapshotReception(world, 10 * all.electionTimeoutMs, {
       generation: () => this.#state.generation,
       // Until the switch to it is durable, another one could only take its place half-way.
       installing: () => this.#incoming !== undefined,

@@ -5,7 +5,7 @@
  */
 import { StoreError } from "../base/errors.ts";
 import { type LogIndex, logIndex, type MemberId, term } from "../base/ids.ts";
-import type { Clock } from "../platform/clock.ts";
+import type { Clock, Timer } from "../platform/clock.ts";
 import type { Logger } from "../platform/log.ts";
 import type { World } from "../platform/world.ts";
 import { decodeConfState, encodeConfState } from "../raft/codec.ts";
@@ -20,6 +20,11 @@ import { decodeSnapshotHeader, encodeSnapshotHeader } from "./hello.ts";
 /** Chunks under way at most: 1 MiB of a 64 KiB chunk each. */
 const WINDOW = 16;
 const FRAME = { header: 0, chunk: 1, end: 2 } as const;
+/** The receiver's answers: a frame is done with, or it is still at work on it. */
+const DONE = Uint8Array.of(0);
+const WORKING = Uint8Array.of(1);
+/** Words of a receiver at work, in the time after which it would be given up. */
+const WORDS = 4;
 
 function framed(kind: number, bytes: Uint8Array): Uint8Array {
   const frame = new Uint8Array(1 + bytes.length);
@@ -38,7 +43,7 @@ export interface SenderHost {
 }
 
 export class SnapshotSender {
-  readonly #mesh: PeerMesh;
+  readonly #mesh: Pick<PeerMesh, "openStream">;
   readonly #clock: Clock;
   readonly #log: Logger;
   readonly #stallMs: number;
@@ -46,7 +51,7 @@ export class SnapshotSender {
   readonly #sessions = new Map<MemberId, { readonly session: number; readonly abort: () => void; index: LogIndex }>();
   sent = 0;
 
-  constructor(mesh: PeerMesh, clock: Clock, log: Logger, stallMs: number, host: SenderHost) {
+  constructor(mesh: Pick<PeerMesh, "openStream">, clock: Clock, log: Logger, stallMs: number, host: SenderHost) {
     this.#mesh = mesh;
     this.#clock = clock;
     this.#log = log;
@@ -120,8 +125,8 @@ export class SnapshotSender {
     let finished: string | undefined;
     let wake = (): void => {};
     onWake(() => wake());
-    connection.onFrame = () => {
-      acknowledged += 1;
+    connection.onFrame = (frame) => {
+      if (frame[0] !== WORKING[0]) acknowledged += 1;
       wake();
     };
     connection.onClose = (reason) => {
@@ -178,14 +183,23 @@ export interface ReceiverHost {
   readonly arrived: (from: MemberId, message: InstallSnapshot, state: StateBackend) => Promise<void>;
 }
 
+interface Arriving {
+  readonly connection: Connection;
+  cancelled: boolean;
+  timer: Timer | undefined;
+}
+
 export class SnapshotReception {
   readonly #world: World;
+  readonly #stallMs: number;
   readonly #host: ReceiverHost;
-  #current: { readonly connection: Connection; cancelled: boolean } | undefined;
+  #current: Arriving | undefined;
   #closed = false;
 
-  constructor(world: World, host: ReceiverHost) {
+  /** A sender that is silent for `stallMs` has failed: streams have no other sign of life. */
+  constructor(world: World, stallMs: number, host: ReceiverHost) {
     this.#world = world;
+    this.#stallMs = stallMs;
     this.#host = host;
   }
 
@@ -194,6 +208,7 @@ export class SnapshotReception {
     const current = this.#current;
     if (current !== undefined) {
       current.cancelled = true;
+      current.timer?.cancel();
       current.connection.close("stopped");
     }
   }
@@ -204,14 +219,32 @@ export class SnapshotReception {
       connection.close("busy");
       return;
     }
-    const current = { connection, cancelled: false };
+    const { clock } = this.#world;
+    const current: Arriving = { connection, cancelled: false, timer: undefined };
     this.#current = current;
     let work: Promise<void> = Promise.resolve();
+    let frames = 0;
+    /** The sender's turn: it is waited for. This member's: the sender is told that it goes on, however long it takes. */
+    const watch = (): void => {
+      current.timer?.cancel();
+      if (current.cancelled) return;
+      if (frames === 0) {
+        current.timer = clock.after(this.#stallMs, () => {
+          work = work.then(() => finish(`no word for ${this.#stallMs} ms`));
+        });
+        return;
+      }
+      current.timer = clock.every(this.#stallMs / WORDS, () => {
+        this.#host.contact(from);
+        connection.send(WORKING);
+      });
+    };
     let receiver: SnapshotReceiver | undefined;
     let message: InstallSnapshot | undefined;
     const finish = async (reason: string): Promise<void> => {
       if (this.#current !== current) return;
       current.cancelled = true;
+      current.timer?.cancel();
       connection.close(reason);
       if (receiver !== undefined) await receiver.abort().catch(() => {});
       if (this.#current === current) this.#current = undefined;
@@ -254,20 +287,28 @@ export class SnapshotReception {
         throw new StoreError("INVALID_REQUEST", { message: "unexpected snapshot frame" });
       }
       this.#host.contact(from);
-      connection.send(new Uint8Array(1));
+      connection.send(DONE);
     };
     connection.onFrame = (frame) => {
       const kind = frame[0] ?? -1;
       const bytes = frame.slice(1);
+      frames += 1;
+      if (frames === 1) watch();
       work = work
         .then(() => handle(kind, bytes))
         .catch((error) => {
           this.#world.log.warn({ from, error: String(error) }, "a snapshot was refused");
           return finish(error instanceof Error ? error.message.slice(0, 100) : "failed");
+        })
+        .finally(() => {
+          frames -= 1;
+          if (frames === 0) watch();
         });
     };
     connection.onClose = (reason) => {
+      current.timer?.cancel();
       work = work.then(() => finish(reason));
     };
+    watch();
   }
 }
