@@ -11,7 +11,7 @@ import { clusterId, logIndex, memberId, NO_LEASE, revision, term } from "../src/
 import type { Envelope } from "../src/machine/command.ts";
 import { decodeEnvelope, encodeEnvelope } from "../src/machine/envelope-codec.ts";
 import { type Machine, MachineLoader } from "../src/machine/machine.ts";
-import { HEADROOM, type StateStore } from "../src/machine/state-store.ts";
+import type { StateStore } from "../src/machine/state-store.ts";
 import { decodeRequest, decodeResponse, encodeRequest, encodeResponse } from "../src/protocol/codec.ts";
 import type { KeyValue } from "../src/protocol/key-value.ts";
 import type { PutRequest, RangeRequest, TxnRequest } from "../src/protocol/requests.ts";
@@ -43,7 +43,8 @@ function memoryState(): StateStore {
   return {
     read: (key) => records.get(name(key)),
     write: (key, value) => void records.set(name(key), value),
-    writeRecord: (of, record) => void records.set(of, record.subarray(HEADROOM)),
+    writeRecord: (of, record) => void records.set(of, record),
+    readRecord: (of) => records.get(of),
     delete: (key) => void records.delete(name(key)),
   };
 }

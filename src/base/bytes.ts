@@ -1,12 +1,27 @@
 /** Bytes: compare, concatenate, convert. Nothing of Node, so that the client also runs in a browser. */
+import { Slab } from "./slab.ts";
 
 export const EMPTY: Uint8Array = new Uint8Array(0);
 
 const encoder = new TextEncoder();
 const decoder = new TextDecoder();
 
+/** Longest text that a loop turns into bytes sooner than a call of the encoder does (0.2 against 0.8 µs for 18 letters). */
+const SHORT = 64;
+
 export function encodeUtf8(text: string): Uint8Array {
-  return encoder.encode(text);
+  return (text.length <= SHORT ? asciiBytes(text) : undefined) ?? encoder.encode(text);
+}
+
+/** `undefined`: not all of it is ASCII. */
+function asciiBytes(text: string): Uint8Array | undefined {
+  const bytes = new Uint8Array(text.length);
+  for (let i = 0; i < text.length; i++) {
+    const code = text.charCodeAt(i);
+    if (code > 0x7f) return undefined;
+    bytes[i] = code;
+  }
+  return bytes;
 }
 
 export function decodeUtf8(bytes: Uint8Array): string {
@@ -15,8 +30,17 @@ export function decodeUtf8(bytes: Uint8Array): string {
 
 /** A caller's key or value as bytes. Bytes given by the caller are copied: what it does to them later is its own. */
 export function toBytes(value: string | Uint8Array): Uint8Array {
-  // Not `slice`: a Buffer's gives a view of the same bytes.
-  return typeof value === "string" ? encoder.encode(value) : new Uint8Array(value);
+  return typeof value === "string" ? encodeUtf8(value) : copyBytes(value);
+}
+
+/** Of the size of Node's own: what an embedding program keeps of an answer keeps no more than that alive. */
+const copies = new Slab(8 << 10);
+
+/** A copy of `bytes` from `start` on: a view that nobody else has, of a buffer that other copies may share. */
+export function copyBytes(bytes: Uint8Array, start: number = 0): Uint8Array {
+  const copy = copies.cut(bytes.length - start);
+  copy.set(start === 0 ? bytes : bytes.subarray(start));
+  return copy;
 }
 
 /** Unsigned, byte by byte: etcd's key order. */

@@ -5,18 +5,23 @@
  */
 
 const SLAB_BYTES = 64 << 10;
-/** Larger arrays stand alone: the rest of a slab is not thrown away for them. */
-const CUT_BYTES_MAX: number = SLAB_BYTES / 16;
 
 export class Slab {
+  readonly #size: number;
   #bytes = new ArrayBuffer(0);
   #at = 0;
 
+  constructor(size: number = SLAB_BYTES) {
+    this.#size = size;
+  }
+
   /** Zeros, of nobody else. */
   cut(size: number): Uint8Array {
-    if (size > CUT_BYTES_MAX) return new Uint8Array(size);
+    // Larger arrays stand alone: the rest of a slab is not thrown away for them.
+    if (size > this.#size / 16) return new Uint8Array(size);
+    // A buffer that its user transferred to another thread has no length any more.
     if (this.#at + size > this.#bytes.byteLength) {
-      this.#bytes = new ArrayBuffer(SLAB_BYTES);
+      this.#bytes = new ArrayBuffer(this.#size);
       this.#at = 0;
     }
     const cut = new Uint8Array(this.#bytes, this.#at, size);

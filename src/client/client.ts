@@ -9,8 +9,8 @@ import type { Clock } from "../platform/clock.ts";
 import type { Random } from "../platform/random.ts";
 import type { Channel } from "../protocol/channel.ts";
 import type { ResponseHeader } from "../protocol/key-value.ts";
-import type { Request, RequestOp } from "../protocol/requests.ts";
-import type { HashKvResult, Response, ResultOf, StatusResult } from "../protocol/responses.ts";
+import type { RangeRequest, Request, RequestOp } from "../protocol/requests.ts";
+import type { HashKvResult, RangeResult, Response, ResultOf, StatusResult } from "../protocol/responses.ts";
 import { Alarms } from "./alarms.ts";
 import { type Dial, Endpoints, mayPass, textOf } from "./endpoints.ts";
 import { InProcessRoute } from "./in-process.ts";
@@ -21,13 +21,13 @@ import {
   deleteResult,
   type GetOptions,
   type GetResult,
-  getResult,
   invalid,
   type PutOptions,
   type PutOutcome,
   putRequest,
   putResult,
   rangeRequest,
+  stampedGet,
 } from "./kv.ts";
 import { type LeaseHost, Leases } from "./lease.ts";
 import { Members } from "./members.ts";
@@ -169,8 +169,18 @@ export class Client implements ClientView, AsyncDisposable {
    * for (const kv of kvs) console.log(kv.keyText(), kv.json());
    */
   async get(key: string | Uint8Array, options: GetOptions & RequestOptions = {}): Promise<GetResult> {
-    const { header, result } = await this.request(rangeRequest(key, options), options);
-    return { header, ...getResult(result) };
+    const request = rangeRequest(key, options);
+    const { header, result } = this.#now(request, options) ?? (await this.request(request, options));
+    return stampedGet(header, result);
+  }
+
+  /** Within a process, a read that waits for nobody is a plain call. */
+  #now(request: RangeRequest, options: RequestOptions): Response<RangeResult> | undefined {
+    if (request.serializable !== true) return undefined;
+    const channel = this.#route.current;
+    if (channel?.answerNow === undefined) return undefined;
+    this.#begin(options);
+    return channel.answerNow(request);
   }
 
   /**

@@ -5,8 +5,8 @@
 import { type ErrorCode, StoreError, type StoreErrorOptions } from "../base/errors.ts";
 import type { Clock } from "../platform/clock.ts";
 import type { CallOptions, Channel, WatchOptions, WatchReceiver, WatchStream } from "../protocol/channel.ts";
-import type { Request } from "../protocol/requests.ts";
-import type { Response, ResultOf } from "../protocol/responses.ts";
+import type { RangeRequest, Request } from "../protocol/requests.ts";
+import type { RangeResult, Response, ResultOf } from "../protocol/responses.ts";
 import { changesNothing } from "../transport/client-wire.ts";
 import { DeadlineTimer } from "../transport/deadline-timer.ts";
 import { CLOSED, type Route } from "./route.ts";
@@ -74,6 +74,11 @@ export class InProcessChannel implements Channel {
         },
       );
     });
+  }
+
+  answerNow(request: RangeRequest): Response<RangeResult> | undefined {
+    if (this.#isClosed) throw new StoreError("CANCELLED", { message: CLOSED });
+    return this.#channel.answerNow?.(request);
   }
 
   watch(receiver: WatchReceiver, options: WatchOptions = {}): WatchStream {

@@ -53,7 +53,7 @@ export interface DeleteOptions extends RangeSelection {
   readonly prevKv?: boolean | undefined;
 }
 
-/** A key-value as a client reads it. */
+/** A key-value as a client reads it. Its bytes are the caller's; as Node's own, they may be views of a larger buffer. */
 export class StoredKeyValue implements KeyValue {
   readonly key: Uint8Array;
   readonly createRevision: Revision;
@@ -168,52 +168,61 @@ export function selection(
   return { key, rangeEnd: prefix ? prefixEnd(key) : ZERO };
 }
 
+type Mutable<T> = { -readonly [K in keyof T]: T[K] };
+
+/** What is undefined is absent, on the wire too. */
 export function rangeRequest(key: string | Uint8Array, options: GetOptions): RangeRequest {
-  const { revision, limit, sort, serializable, keysOnly, countOnly } = options;
-  const by = sort?.by ?? "key";
-  const order = sort === undefined ? undefined : (sort.order ?? "ascend");
-  return {
-    kind: "range",
-    ...selection(key, options),
-    ...present({
-      limit,
-      revision,
-      serializable,
-      keysOnly,
-      countOnly,
-      // Keys come in ascending order anyway, and a limit is cheap only without sorting.
-      ...(order === undefined || (by === "key" && order === "ascend") ? {} : { sortOrder: order, sortTarget: by }),
-      minModRevision: options.minModRevision,
-      maxModRevision: options.maxModRevision,
-      minCreateRevision: options.minCreateRevision,
-      maxCreateRevision: options.maxCreateRevision,
-    }),
-  };
+  const request: Mutable<RangeRequest> = { kind: "range", ...selection(key, options) };
+  const { limit, revision, sort, serializable, keysOnly, countOnly } = options;
+  const { minModRevision, maxModRevision, minCreateRevision, maxCreateRevision } = options;
+  if (limit !== undefined) request.limit = limit;
+  if (revision !== undefined) request.revision = revision;
+  if (serializable !== undefined) request.serializable = serializable;
+  if (keysOnly !== undefined) request.keysOnly = keysOnly;
+  if (countOnly !== undefined) request.countOnly = countOnly;
+  if (sort !== undefined) {
+    const { by = "key", order = "ascend" } = sort;
+    // Keys come in ascending order anyway, and a limit is cheap only without sorting.
+    if (by !== "key" || order !== "ascend") {
+      request.sortOrder = order;
+      request.sortTarget = by;
+    }
+  }
+  if (minModRevision !== undefined) request.minModRevision = minModRevision;
+  if (maxModRevision !== undefined) request.maxModRevision = maxModRevision;
+  if (minCreateRevision !== undefined) request.minCreateRevision = minCreateRevision;
+  if (maxCreateRevision !== undefined) request.maxCreateRevision = maxCreateRevision;
+  return request;
 }
 
 export function putRequest(key: string | Uint8Array, value: string | Uint8Array, options: PutOptions): PutRequest {
-  const bytes = { key: bytesOf(key, "key"), value: bytesOf(value, "value") };
+  const request: Mutable<PutRequest> = { kind: "put", key: bytesOf(key, "key"), value: bytesOf(value, "value") };
   const { lease, prevKv, ignoreValue, ignoreLease } = options;
-  if (lease === undefined && prevKv === undefined && ignoreValue === undefined && ignoreLease === undefined) {
-    return { kind: "put", key: bytes.key, value: bytes.value };
-  }
-  return { kind: "put", ...bytes, ...present({ lease, prevKv, ignoreValue, ignoreLease }) };
+  if (lease !== undefined) request.lease = lease;
+  if (prevKv !== undefined) request.prevKv = prevKv;
+  if (ignoreValue !== undefined) request.ignoreValue = ignoreValue;
+  if (ignoreLease !== undefined) request.ignoreLease = ignoreLease;
+  return request;
 }
 
 export function deleteRequest(key: string | Uint8Array, options: DeleteOptions): DeleteRangeRequest {
-  return { kind: "deleteRange", ...selection(key, options), ...present({ prevKv: options.prevKv }) };
+  const request: Mutable<DeleteRangeRequest> = { kind: "deleteRange", ...selection(key, options) };
+  if (options.prevKv !== undefined) request.prevKv = options.prevKv;
+  return request;
 }
 
-type Present<T> = { readonly [K in keyof T]?: Exclude<T[K], undefined> };
-
-/** Without what is undefined: absent is absent, on the wire too. */
-function present<T extends object>(fields: T): Present<T> {
-  return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined)) as Present<T>;
+export function getResult({ revision, kvs, more, count }: RangeResult): GetOpResult {
+  return { kind: "get", revision, kvs: storedKeyValues(kvs), more, count };
 }
 
-export function getResult(result: RangeResult): GetOpResult {
-  const { revision, more, count } = result;
-  return { kind: "get", revision, kvs: result.kvs.map((kv) => new StoredKeyValue(kv)), more, count };
+export function stampedGet(header: ResponseHeader, { revision, kvs, more, count }: RangeResult): GetResult {
+  return { header, kind: "get", revision, kvs: storedKeyValues(kvs), more, count };
+}
+
+function storedKeyValues(kvs: readonly KeyValue[]): StoredKeyValue[] {
+  const stored: StoredKeyValue[] = [];
+  for (const kv of kvs) stored.push(new StoredKeyValue(kv));
+  return stored;
 }
 
 export function putResult(result: PutResult): PutOpResult {

@@ -13,12 +13,12 @@ import {
   deleteResult,
   type GetOptions,
   type GetResult,
-  getResult,
   type PutOptions,
   type PutOutcome,
   putRequest,
   putResult,
   rangeRequest,
+  stampedGet,
 } from "./kv.ts";
 import type { Leases } from "./lease.ts";
 import { prefixedRequest, strippedResult } from "./prefix.ts";
@@ -79,7 +79,7 @@ export class Namespace implements ClientView {
 
   async get(key: string | Uint8Array, options: GetOptions & RequestOptions = {}): Promise<GetResult> {
     const { header, result } = await this.#request(rangeRequest(key, options), options);
-    return { header, ...getResult(result) };
+    return stampedGet(header, result);
   }
 
   async put(

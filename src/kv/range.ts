@@ -24,6 +24,11 @@ export function spanOf(key: Uint8Array, rangeEnd: Uint8Array | undefined): Span 
   return { single: false, low, high: toByteString(rangeEnd) };
 }
 
+/** `spanOf` would say `single`. */
+export function isOneKey({ rangeEnd }: { readonly rangeEnd?: Uint8Array | undefined }): boolean {
+  return rangeEnd === undefined || rangeEnd.length === 0;
+}
+
 /** The range end that makes a range of all keys beginning with `prefix` (whose key, if empty, is one zero byte). */
 export function prefixEnd(prefix: Uint8Array): Uint8Array {
   for (let last = prefix.length - 1; last >= 0; last--) {

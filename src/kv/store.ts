@@ -23,6 +23,8 @@ import type { SortedMap } from "./sorted-map.ts";
 export interface RecordStore {
   /** A tombstone comes back with version 0. Throws `STATE_CORRUPT` if there is none: the index said there is. */
   read(main: number, sub: number): Change;
+  /** As `read`, but the bytes are the caller's: the key, which it knows, and a copy of the value. */
+  readOwn(main: number, sub: number, key: Uint8Array): Change;
   /** What was written, in a form that only `told` understands. */
   put(kv: KeyValue, sub: number): Uint8Array;
   tombstone(key: Uint8Array, main: number, sub: number, expired: boolean): Uint8Array;
@@ -231,6 +233,31 @@ export class Store {
     return new StoreError("COMPACTED", { details: { compactRevision: this.#compactRevision } });
   }
 
+  /** A range of one key, which needs no slices. As `range` answers it; `own`: in bytes that nobody else has. */
+  rangeOne(request: RangeRequest, at: number, current: Revision, room: ResultRoom, own: boolean): RangeResult {
+    const kvs: KeyValue[] = [];
+    const name = toByteString(request.key);
+    const index = this.#keys.get(name);
+    const record = index === undefined ? -1 : index.findLive(at);
+    if (index === undefined || record < 0) return { kind: "range", revision: current, kvs, more: false, count: 0 };
+    if (!request.countOnly) {
+      const found = foundIn(name, index, record);
+      if (filterOf(request)?.(found) !== false) {
+        const kv = this.#read(found, request, own);
+        if (room.take(kv)) kvs.push(kv);
+      }
+    }
+    return { kind: "range", revision: current, kvs, more: false, count: 1 };
+  }
+
+  /** `own`: of a request for this one key. */
+  #read(found: Found, request: RangeRequest, own: boolean): KeyValue {
+    if (request.keysOnly && request.sortTarget !== "value") return withoutValue(found);
+    const { main, sub } = found;
+    const kv = own ? this.#records.readOwn(main, sub, request.key) : this.#records.read(main, sub);
+    return request.keysOnly ? { ...kv, value: EMPTY } : kv;
+  }
+
   /**
    * Answers a range at revision `at`; `current` is the revision the answer is stamped with (etcd-semantics 2.1). Where
    * the room ends, so does the work.
@@ -244,6 +271,10 @@ export class Store {
   ): Slices<RangeResult> {
     if (!room.wanted) return { kind: "range", revision: current, kvs: [], more: false, count: 0 };
     const span = spanOf(request.key, request.rangeEnd);
+    if (span.single) {
+      budget.left -= 2;
+      return this.rangeOne(request, at, current, room, false);
+    }
     let count = 0;
     if (request.countOnly) {
       yield* this.walk(span, budget, (_key, index) => {
@@ -264,13 +295,7 @@ export class Store {
       if (record < 0) return;
       count += 1;
       if (cuts && found.length > limit) return;
-      const entry: Found = {
-        key,
-        main: index.mainOf(record),
-        sub: index.subOf(record),
-        create: index.createOf(record),
-        version: index.versionOf(record),
-      };
+      const entry = foundIn(key, index, record);
       if (keep === undefined || keep(entry)) found.push(entry);
     });
     const withLimit = (n: number): number => (limit > 0 ? Math.min(limit, n) : n);
@@ -296,8 +321,7 @@ export class Store {
       const sorted = sortOf(target, order);
       if (sorted !== undefined) found = yield* sortInSlices(found, sorted, budget);
       for (let i = 0; i < withLimit(found.length); i++) {
-        const entry = found[i]!;
-        const kv = request.keysOnly ? withoutValue(entry) : this.#records.read(entry.main, entry.sub);
+        const kv = this.#read(found[i]!, request, false);
         if (!room.take(kv)) break;
         kvs.push(kv);
         budget.left -= 1;
@@ -348,6 +372,16 @@ export function tombstoneOf(key: Uint8Array, main: Revision, expired: boolean = 
     lease: NO_LEASE,
   };
   return expired ? { ...tombstone, expired } : tombstone;
+}
+
+function foundIn(key: string, index: KeyIndex, record: number): Found {
+  return {
+    key,
+    main: index.mainOf(record),
+    sub: index.subOf(record),
+    create: index.createOf(record),
+    version: index.versionOf(record),
+  };
 }
 
 function withoutValue(found: Found): KeyValue {

@@ -10,6 +10,7 @@ import { Compactor } from "../kv/compaction.ts";
 import { type HashCursor, hashKv, hashRevision } from "../kv/hash-kv.ts";
 import type { Change } from "../kv/history.ts";
 import { KeyIndex } from "../kv/key-index.ts";
+import { isOneKey } from "../kv/range.ts";
 import { NOTHING, ResultRoom, UNBOUNDED } from "../kv/result-room.ts";
 import { type Budget, runSlice, type Slices, sortInSlices } from "../kv/slices.ts";
 import { SortedMap } from "../kv/sorted-map.ts";
@@ -435,6 +436,19 @@ export class Machine {
   }
 
   // --- reads ---
+
+  /**
+   * A range of one key, at once; `undefined` if it is one of several. Throws as `startRange`. `own`: the bytes are the
+   * caller's; without it the state shares them, and nobody changes them.
+   */
+  rangeOne(request: RangeRequest, own: boolean = false): RangeResult | undefined {
+    if (!isOneKey(request)) return undefined;
+    const store = this.#store;
+    const current = store.revision;
+    const at = store.readRevision(request.revision, current);
+    this.#counts.ranges += 1;
+    return store.rangeOne(request, at, current, UNBOUNDED, own);
+  }
 
   /**
    * A range at the revision asked for, or the current one; that revision stays readable until `close` or the result.

@@ -3,9 +3,11 @@
  * integers are big endian. The backend adds a checksum of its own, so what is malformed here was written malformed.
  */
 import {
+  copyBytes,
   decodeUtf8,
   encodeUtf8,
   fromByteString,
+  get32,
   put32,
   readCounter,
   toByteString,
@@ -125,25 +127,25 @@ export function encodeTombstone(key: Uint8Array, expired: boolean = false, at: n
   return bytes;
 }
 
-/** Key and value are views of `bytes`. */
-export function decodeRevision(main: number, bytes: Uint8Array): Change {
-  const view = viewOf(bytes);
-  const end = endOfKey(view);
-  const key = bytes.subarray(5, end);
-  if (bytes[0]! & TOMBSTONE) {
+/** The record begins at `at`. Key and value are views of `bytes`; or, with the record's key given, the value is a copy. */
+export function decodeRevision(main: number, bytes: Uint8Array, at: number = 0, known?: Uint8Array): Change {
+  const end = endOfKey(bytes, at);
+  const key = known ?? bytes.subarray(at + 5, end);
+  const head = bytes[at]!;
+  if (head & TOMBSTONE) {
     if (bytes.length !== end) throw malformed("a tombstone with a value");
-    return tombstoneOf(key, revision(main), (bytes[0]! & EXPIRED) !== 0);
+    return tombstoneOf(key, revision(main), (head & EXPIRED) !== 0);
   }
-  const hasLease = (bytes[0]! & HAS_LEASE) !== 0;
+  const hasLease = (head & HAS_LEASE) !== 0;
   const valueAt = end + (hasLease ? 24 : 16);
   if (valueAt > bytes.length) throw malformed("a record that ends early");
   return {
     key,
-    createRevision: revision(counter(view, end)),
+    createRevision: revision(counterAt(bytes, end)),
     modRevision: revision(main),
-    version: counter(view, end + 8),
-    value: bytes.subarray(valueAt),
-    lease: hasLease ? (view.getBigInt64(end + 16) as LeaseId) : NO_LEASE,
+    version: counterAt(bytes, end + 8),
+    value: known === undefined ? bytes.subarray(valueAt) : copyBytes(bytes, valueAt),
+    lease: hasLease ? (viewOf(bytes).getBigInt64(end + 16) as LeaseId) : NO_LEASE,
   };
 }
 
@@ -153,8 +155,7 @@ export function decodeHead(recordKey: Uint8Array, bytes: Uint8Array): RecordHead
   const place = viewOf(recordKey);
   const main = counter(place, 1);
   const sub = place.getUint32(9);
-  const view = viewOf(bytes);
-  const end = endOfKey(view);
+  const end = endOfKey(bytes, 0);
   const key = toByteString(bytes.subarray(5, end));
   if (bytes[0]! & TOMBSTONE) {
     if (bytes.length !== end) throw malformed("a tombstone with a value");
@@ -162,20 +163,20 @@ export function decodeHead(recordKey: Uint8Array, bytes: Uint8Array): RecordHead
   }
   const hasLease = (bytes[0]! & HAS_LEASE) !== 0;
   if (end + (hasLease ? 24 : 16) > bytes.length) throw malformed("a record that ends early");
-  const version = counter(view, end + 8);
+  const version = counterAt(bytes, end + 8);
   if (version === 0) throw malformed("a version of 0");
-  const lease = hasLease ? (view.getBigInt64(end + 16) as LeaseId) : NO_LEASE;
-  return { key, main, sub, create: counter(view, end), version, lease };
+  const lease = hasLease ? (viewOf(bytes).getBigInt64(end + 16) as LeaseId) : NO_LEASE;
+  return { key, main, sub, create: counterAt(bytes, end), version, lease };
 }
 
-function endOfKey(view: DataView): number {
-  if (view.byteLength < 5) throw malformed("a record that ends early");
-  const head = view.getUint8(0);
+function endOfKey(bytes: Uint8Array, at: number): number {
+  if (bytes.length < at + 5) throw malformed("a record that ends early");
+  const head = bytes[at]!;
   // A flag that is not known changes what follows, as another format would.
   const known = head & TOMBSTONE ? TOMBSTONE | EXPIRED : HAS_LEASE;
   if ((head & 0xf0) !== REVISION_FORMAT || (head & 0x0f & ~known) !== 0) throw tooNew("revision", head >> 4);
-  const end = 5 + view.getUint32(1);
-  if (end > view.byteLength) throw malformed("a record that ends early");
+  const end = at + 5 + get32(bytes, at + 1);
+  if (end > bytes.length) throw malformed("a record that ends early");
   return end;
 }
 
@@ -197,15 +198,21 @@ export class StateRecords implements RecordStore {
   }
 
   read(main: number, sub: number): Change {
-    const bytes = this.#store.read(revisionKey(main, sub));
-    if (bytes === undefined) throw malformed(`revision ${main}.${sub} is missing`);
-    return decodeRevision(main, bytes);
+    const record = this.#store.readRecord(revisionName(main, sub));
+    if (record === undefined) throw malformed(`revision ${main}.${sub} is missing`);
+    return decodeRevision(main, record, HEADROOM);
+  }
+
+  readOwn(main: number, sub: number, key: Uint8Array): Change {
+    const record = this.#store.readRecord(revisionName(main, sub));
+    if (record === undefined) throw malformed(`revision ${main}.${sub} is missing`);
+    return decodeRevision(main, record, HEADROOM, key);
   }
 
   /** A record that may not be there. */
   find(main: number, sub: number): Change | undefined {
-    const bytes = this.#store.read(revisionKey(main, sub));
-    return bytes === undefined ? undefined : decodeRevision(main, bytes);
+    const record = this.#store.readRecord(revisionName(main, sub));
+    return record === undefined ? undefined : decodeRevision(main, record, HEADROOM);
   }
 
   put(kv: KeyValue, sub: number): Uint8Array {
@@ -545,6 +552,13 @@ export function decodeMember(key: Uint8Array, bytes: Uint8Array): MemberRecord {
 }
 
 // ---
+
+/** Without a view, as records of revisions are read most. */
+function counterAt(bytes: Uint8Array, at: number): number {
+  const high = get32(bytes, at);
+  if (high > 0x1f_ffff) throw malformed("a counter out of range");
+  return high * 0x1_0000_0000 + get32(bytes, at + 4);
+}
 
 function counter(view: DataView, at: number): number {
   try {

@@ -13,6 +13,8 @@ export interface StateStore {
    * `HEADROOM` bytes that are the store's, for its checksum. Nobody changes it any more.
    */
   writeRecord(name: string, record: Uint8Array): void;
+  /** As `read`, of what `writeRecord` wrote, with the store's bytes before it. Shared: nobody changes it. */
+  readRecord(name: string): Uint8Array | undefined;
 }
 
 export const HEADROOM = 4;

@@ -1,7 +1,7 @@
 /** How a client reaches a server: over a socket (which encodes) or in process (which passes objects). */
 import type { StoreError } from "../base/errors.ts";
-import type { Request } from "./requests.ts";
-import type { Response, ResultOf } from "./responses.ts";
+import type { RangeRequest, Request } from "./requests.ts";
+import type { RangeResult, Response, ResultOf } from "./responses.ts";
 import type { WatchRequest, WatchResponse } from "./watch.ts";
 
 /** Which write of which client this is: what is sent twice under one id is applied once (design section 7). */
@@ -67,6 +67,11 @@ export interface Channel {
    * its bytes were never handed over or the server refused it, "unknown" if the connection ended in between.
    */
   call<Q extends Request>(request: Q, options: CallOptions): Promise<Response<ResultOf<Q>>>;
+  /**
+   * Within a process: the answer at once, where it needs no wait (a serializable read of one key). Throws what `call` would
+   * reject with; `undefined`: `call` it.
+   */
+  answerNow?(request: RangeRequest): Response<RangeResult> | undefined;
   /** Opens a watch stream. Rejects nothing: what fails comes through the receiver. */
   watch(receiver: WatchReceiver, options?: WatchOptions): WatchStream;
   /** Resolves (never rejects) once the channel can carry no more calls. */

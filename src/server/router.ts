@@ -15,10 +15,11 @@ import type {
   CompactRequest,
   DeleteRangeRequest,
   PutRequest,
+  RangeRequest,
   Request,
   TxnRequest,
 } from "../protocol/requests.ts";
-import type { HashKvResult, Response, Result } from "../protocol/responses.ts";
+import type { HashKvResult, RangeResult, Response, Result } from "../protocol/responses.ts";
 import type { ConfChange } from "../raft/membership-types.ts";
 import type { Applier } from "./applier.ts";
 import type { Driver } from "./driver.ts";
@@ -69,6 +70,8 @@ export class Router {
   readonly #o: RouterOptions;
   /** The log forgets entries in the order in which they came. */
   readonly #slab = new Slab();
+  /** The last one given: between two writes all answers bear the same. */
+  #header: ResponseHeader | undefined;
 
   constructor(options: RouterOptions) {
     this.#o = options;
@@ -86,7 +89,10 @@ export class Router {
       case "range":
         checkRange(request);
         if (!request.serializable) await this.#linearizable(deadline);
-        return this.#answer(await this.#inSlices(this.#machine.startRange(request), deadline, options.signal));
+        return this.#answer(
+          this.#machine.rangeOne(request) ??
+            (await this.#inSlices(this.#machine.startRange(request), deadline, options.signal)),
+        );
       case "put":
         this.#o.quota.admit(request);
         checkPut(request);
@@ -147,6 +153,14 @@ export class Router {
         request satisfies never;
         throw new StoreError("INVALID_REQUEST");
     }
+  }
+
+  /** Answers what needs no wait: a serializable read of one key, in bytes of its own. `undefined`: ask `handle`. */
+  answerNow(request: RangeRequest): Response<RangeResult> | undefined {
+    if (request.serializable !== true) return undefined;
+    checkRange(request);
+    const result = this.#machine.rangeOne(request, true);
+    return result === undefined ? undefined : this.#answer(result);
   }
 
   /** Proposes and waits until this member has applied it. */
@@ -273,15 +287,15 @@ export class Router {
     }
   }
 
-  #answer(result: Result, at?: Revision, raftTerm: Term = this.#machine.applied.term): Response {
-    const header: ResponseHeader = {
-      clusterId: this.#o.clusterId,
-      memberId: this.#o.memberId,
-      // A range's own revision too: a slow one is stamped as of its beginning, or whoever watches from its stamp on would
-      // miss what was written meanwhile.
-      revision: at ?? ("revision" in result ? result.revision : this.#machine.revision),
-      raftTerm,
-    };
+  #answer<R extends Result>(result: R, at?: Revision, raftTerm: Term = this.#machine.applied.term): Response<R> {
+    // A range's own revision too: a slow one is stamped as of its beginning, or whoever watches from its stamp on would
+    // miss what was written meanwhile.
+    const stamp = at ?? ("revision" in result ? result.revision : this.#machine.revision);
+    let header = this.#header;
+    if (header === undefined || header.revision !== stamp || header.raftTerm !== raftTerm) {
+      header = { clusterId: this.#o.clusterId, memberId: this.#o.memberId, revision: stamp, raftTerm };
+      this.#header = header;
+    }
     return { header, result };
   }
 }

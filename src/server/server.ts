@@ -4,7 +4,7 @@
  */
 
 import { InvariantError } from "../base/assert.ts";
-import { equalBytes } from "../base/bytes.ts";
+import { copyBytes, equalBytes } from "../base/bytes.ts";
 import { StoreError } from "../base/errors.ts";
 import {
   type ClusterId,
@@ -25,7 +25,7 @@ import type { Clock, Timer } from "../platform/clock.ts";
 import type { CallOptions, Channel, ServedWatch, WatchOptions, WatchOutlet } from "../protocol/channel.ts";
 import type { KeyValue, Member } from "../protocol/key-value.ts";
 import type { Request } from "../protocol/requests.ts";
-import type { Response, ResultOf, StatusResult } from "../protocol/responses.ts";
+import type { Response, Result, ResultOf, StatusResult } from "../protocol/responses.ts";
 import { type WatchEvent, weightOf } from "../protocol/watch.ts";
 import { decodeConfState, encodeConfState } from "../raft/codec.ts";
 import { isVoter } from "../raft/membership.ts";
@@ -664,7 +664,11 @@ export class Server {
   channel(): Channel {
     return {
       call: async <Q extends Request>(request: Q, call: CallOptions): Promise<Response<ResultOf<Q>>> =>
-        (await this.handle(request, call)) as Response<ResultOf<Q>>,
+        ownResponse(await this.handle(request, call)) as Response<ResultOf<Q>>,
+      answerNow: (request) => {
+        if (this.#phase !== "running") throw new StoreError("STOPPED");
+        return this.#router.answerNow(request);
+      },
       watch: (receiver, options = {}) => {
         const { clock } = this.#world;
         let isClosed = false;
@@ -1101,6 +1105,28 @@ export class Server {
   }
 }
 
+/** The store's bytes are shared by all who read them; what leaves for an embedding program is its own. */
+function ownResponse(response: Response): Response {
+  const { header, result } = response;
+  const own = ownResult(result);
+  return own === result ? response : { header, result: own };
+}
+
+function ownResult<R extends Result>(result: R): R {
+  switch (result.kind) {
+    case "range":
+      return { ...result, kvs: result.kvs.map(ownKeyValue) };
+    case "put":
+      return result.prevKv === undefined ? result : { ...result, prevKv: ownKeyValue(result.prevKv) };
+    case "deleteRange":
+      return { ...result, prevKvs: result.prevKvs.map(ownKeyValue) };
+    case "txn":
+      return { ...result, results: result.results.map(ownResult) };
+    default:
+      return result;
+  }
+}
+
 function ownEvent(event: WatchEvent): WatchEvent {
   const { kv, prevKv } = event;
   return prevKv === undefined
@@ -1109,7 +1135,8 @@ function ownEvent(event: WatchEvent): WatchEvent {
 }
 
 function ownKeyValue(kv: KeyValue): KeyValue {
-  return { ...kv, key: kv.key.slice(), value: kv.value.slice() };
+  const { key, createRevision, modRevision, version, value, lease } = kv;
+  return { key: copyBytes(key), createRevision, modRevision, version, value: copyBytes(value), lease };
 }
 
 function sameList(a: readonly string[], b: readonly string[]): boolean {

@@ -146,7 +146,12 @@ export class StateBackend {
   }
 
   read(key: Uint8Array): Uint8Array | undefined {
-    const name = toByteString(key);
+    // A copy, because the bytes are the caller's.
+    return this.readRecord(toByteString(key))?.slice(RECORD_CRC_BYTES);
+  }
+
+  /** With the checksum before the payload. Not a copy: whoever asks leaves it as it is. */
+  readRecord(name: string): Uint8Array | undefined {
     const own = this.#buffer.get(name) ?? this.#flushing?.get(name);
     if (own === undefined && this.#ahead.size > 0) {
       const ahead = this.#ahead.get(name);
@@ -157,11 +162,10 @@ export class StateBackend {
     }
     let record = own ?? this.#cache.get(name);
     if (record === undefined) {
-      record = this.#stored(key) ?? ABSENT;
+      record = this.#stored(fromByteString(name)) ?? ABSENT;
       this.#cache.set(name, record);
     }
-    // A copy, because the bytes are the caller's.
-    return record === ABSENT ? undefined : record.slice(RECORD_CRC_BYTES);
+    return record === ABSENT ? undefined : record;
   }
 
   /**
@@ -174,8 +178,7 @@ export class StateBackend {
     const iterator = this.#database.iterate({ gte: key, lt: Uint8Array.of(REVISION_SPACE + 1) });
     try {
       for (const [at, stored] of await iterator.next(AHEAD_RECORDS)) {
-        const value = openRecord(at, stored, this.#checksum);
-        if (value !== undefined) ahead.set(toByteString(at), value);
+        if (openRecord(at, stored, this.#checksum) !== undefined) ahead.set(toByteString(at), stored);
       }
     } finally {
       await iterator.close();

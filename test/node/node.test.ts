@@ -259,3 +259,50 @@ describe("leases", () => {
     expect((await client.lease.list()).leases).toEqual([]);
   });
 });
+
+describe("answers within the process", () => {
+  test("are in bytes of their own, whatever the way that they came", async () => {
+    const node = await open({});
+    const client = node.client();
+    const long = "x".repeat(2_000);
+    for (const value of ["short", long]) {
+      await client.put("k", value);
+      const serializable = { serializable: true };
+      const answers = [
+        await client.get("k", serializable),
+        await client.get("k"),
+        await client.get("k", { prefix: true }),
+        await client.get("k", { sort: { by: "value" }, keysOnly: true, serializable: true }),
+        await client.namespace("").get("k", serializable),
+      ].flatMap(({ kvs }) => kvs);
+      const { prevKv } = await client.put("k", value, { prevKv: true });
+      expect([prevKv, ...answers].map((kv) => kv?.keyText())).toEqual(Array(6).fill("k"));
+      for (const kv of [prevKv!, ...answers]) {
+        kv.key.fill(0);
+        kv.value.fill(0);
+      }
+      expect((await client.get("k", serializable)).kvs[0]!.text()).toBe(value);
+      expect((await client.get("k", { prefix: true })).kvs[0]!.text()).toBe(value);
+    }
+  });
+
+  test("a serializable read of one key refuses what any other call refuses", async () => {
+    const node = await open({});
+    const client = node.client();
+    const serializable = true;
+    await client.put("k", "1");
+    await client.put("k", "2");
+    await client.compact(3);
+    const codeOf = async (promise: Promise<unknown>): Promise<string> => (await rejection(promise)).code;
+    expect(await codeOf(client.get("", { serializable }))).toBe("EMPTY_KEY");
+    expect(await codeOf(client.get("k", { serializable, revision: 2 }))).toBe("COMPACTED");
+    expect(await codeOf(client.get("k", { serializable, revision: 9 }))).toBe("FUTURE_REVISION");
+    expect(await codeOf(client.get("k", { serializable, timeoutMs: 0 }))).toBe("INVALID_REQUEST");
+    expect(await codeOf(client.get("k", { serializable, signal: AbortSignal.abort() }))).toBe("CANCELLED");
+    await client.close();
+    expect(await codeOf(client.get("k", { serializable }))).toBe("CANCELLED");
+    const other = node.client();
+    await node.close();
+    expect(["CANCELLED", "STOPPED"]).toContain(await codeOf(other.get("k", { serializable })));
+  });
+});

@@ -25,6 +25,10 @@ class MemoryRecords implements RecordStore {
     if (record === undefined) throw new Error(`record ${main}.${sub} is gone`);
     return record.kv;
   }
+  readOwn(main: number, sub: number, key: Uint8Array): KeyValue {
+    const kv = this.read(main, sub);
+    return { ...kv, key, value: kv.value.slice() };
+  }
   put(kv: KeyValue, sub: number): Uint8Array {
     this.all.set(`${kv.modRevision}.${sub}`, { main: kv.modRevision, sub, kv });
     return this.#keep(kv);

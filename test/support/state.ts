@@ -33,6 +33,14 @@ export class MemoryState implements StateStore {
     this.records.set(name, record.subarray(HEADROOM));
   }
 
+  readRecord(name: string): Uint8Array | undefined {
+    const payload = this.records.get(name);
+    if (payload === undefined) return undefined;
+    const record = new Uint8Array(HEADROOM + payload.length);
+    record.set(payload, HEADROOM);
+    return record;
+  }
+
   delete(key: Uint8Array): void {
     this.records.delete(nameOf(key));
   }
@@ -115,7 +123,7 @@ export class Member {
     switch (request.kind) {
       case "range":
         checkRange(request);
-        return finishRead(this.machine.startRange(request), slice);
+        return this.machine.rangeOne(request) ?? finishRead(this.machine.startRange(request), slice);
       case "txn":
         checkTxn(request, 128);
         if (isReadOnlyTxn(request)) return finishRead(this.machine.startTxnRead(request), slice);
