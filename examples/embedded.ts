@@ -1,8 +1,9 @@
 import { Node } from "quorate";
 
 // Without a directory the member lives in memory only; alone it is a complete cluster of one.
-await using node = await Node.open({});
+const node = await Node.open({});
 const client = node.client();
 await client.put("greeting", "hello");
 const { kvs } = await client.get("greeting");
-console.log(new TextDecoder().decode(kvs[0]?.value));
+console.log(kvs[0]?.text());
+await node.close();

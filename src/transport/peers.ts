@@ -606,9 +606,10 @@ export class PeerMesh {
     const fields = { remote, code: error.code, reason: error.message, by };
     const text = `${error.code} ${error.message}`;
     const now = clock.now();
-    // Anybody may connect: what a stranger does a thousand times must not fill the log.
+    // Anybody may connect: what a stranger does a thousand times must not fill the log. That both of two members dialled
+    // is the ordinary course of a start.
     const repeated = text === this.#lastRefusal && now - this.#lastRefusalAt < REPEATED_MS;
-    if (repeated || error.code === "CONNECTION_LOST") {
+    if (repeated || error.code in UNREACHED) {
       log.debug(fields, "a connection ended in its handshake");
       return;
     }

@@ -186,6 +186,21 @@ describe("PeerMesh: connecting", () => {
     expect([one.ups(two), two.ups(one)]).toEqual([1, 1]);
   });
 
+  test("both dial at once on a slow start: one connection stays, and nobody is warned", async () => {
+    const town = new Town();
+    for (const [from, to] of [
+      ["m1", "m2"],
+      ["m2", "m1"],
+    ] as const) {
+      town.world.network.delay(from, to, 40);
+    }
+    const { one, two } = await town.connected();
+    await town.run(5_000);
+    expect(two.dials.length).toBeGreaterThan(0);
+    expect([one.ups(two), two.ups(one)]).toEqual([1, 1]);
+    expect([...one.logs, ...two.logs].filter((line) => line.startsWith("warn"))).toEqual([]);
+  });
+
   test("whoever starts first: the other is found within about a second of its start", async () => {
     for (const [first, second] of [
       ["m1", "m2"],
