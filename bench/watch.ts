@@ -1,25 +1,31 @@
 /**
- * `npm run bench:watch`: how long after a put its watcher knows, with many watchers on one member. Three members in
- * processes of their own, all watchers and the writers in this one. The put's own latency is of the same run. Then what
- * many leases that are kept alive cost (lease-cost.ts).
+ * `npm run bench:watch`: how long after a put its watchers know, with many watchers on one member. Three members in
+ * processes of their own, all watchers and the writers in this one. The put's own latency is of the same run, and again
+ * without any watcher. Then the same through elections (elections.ts), and what many leases that are kept alive cost
+ * (lease-cost.ts).
  */
-import { spawn } from "node:child_process";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { rmSync, writeFileSync } from "node:fs";
 import { createInterface } from "node:readline";
 import { setTimeout as delay } from "node:timers/promises";
 import { parseArgs } from "node:util";
+import { launch } from "../scripts/cluster.ts";
 import type { ClusterReady } from "../src/cli/launcher.ts";
 import type { Watch } from "../src/client/watch.ts";
 import { connect } from "../src/node/connect.ts";
+import { type ElectionRound, elections } from "./elections.ts";
 import { type LeaseCost, leaseCost } from "./lease-cost.ts";
 
 const { values } = parseArgs({
   options: {
     watchers: { type: "string", default: "10000" },
     seconds: { type: "string", default: "10" },
+    /** That they watch. Default: as many as watchers; with 1 each put is told to all. */
+    keys: { type: "string" },
     /** Puts a second, spread over the watched keys. */
     rate: { type: "string", default: "500" },
+    /** Kills of the leader, with watchers on all members; 0 leaves that part out. */
+    elections: { type: "string", default: "5" },
+    "election-watchers": { type: "string", default: "1000" },
     /** Kept alive, beside puts at a rate of their own; 0 leaves that part out. */
     leases: { type: "string", default: "10000" },
     "lease-ttl": { type: "string", default: "60" },
@@ -31,17 +37,16 @@ const { values } = parseArgs({
 const watchers = Number(values.watchers);
 const CONNECTIONS = 4;
 
-const dir = mkdtempSync(join(process.cwd(), "quorate-data-bench-"));
-const cluster = spawn(
-  process.execPath,
-  ["--import", "tsx", "src/cli/main.ts", "cluster", "--base-port", "0", "--json", "--dir", dir],
-  { stdio: ["ignore", "pipe", "inherit"] },
-);
+const keys = Number(values.keys ?? values.watchers);
+const TOLD_MAX_MS = 10_000;
+
+const { dir, launcher: cluster, pids } = launch("bench");
 try {
   const ready = await new Promise<ClusterReady>((resolve, reject) => {
     createInterface({ input: cluster.stdout! }).once("line", (line) => resolve(JSON.parse(line) as ClusterReady));
-    cluster.once("exit", (code) => reject(new Error(`the cluster ended with ${code}`)));
+    cluster.once("exit", (code) => reject(new Error(`the cluster ended with ${code}; run \`npm run build\` first`)));
   });
+  for (const { name, pid } of ready.members) pids.set(name, pid);
   const follower = ready.members.find(({ name }) => name !== ready.leader)!;
   const clients = await Promise.all(
     Array.from({ length: CONNECTIONS }, () => connect({ endpoints: [follower.clientUrl] })),
@@ -49,7 +54,6 @@ try {
   const writer = await connect({ endpoints: ready.members.map(({ clientUrl }) => clientUrl) });
 
   const begunAt = new Map<string, number>();
-  const puts: number[] = [];
   const propagations: number[] = [];
   let told = 0;
   const read = async (watch: Watch): Promise<void> => {
@@ -62,39 +66,54 @@ try {
       }
     }
   };
+  /** At the constant rate, whatever the answers take. */
+  const write = async (): Promise<readonly number[]> => {
+    const puts: number[] = [];
+    const everyMs = 1_000 / Number(values.rate);
+    const end = performance.now() + Number(values.seconds) * 1_000;
+    const underWay: Promise<void>[] = [];
+    for (let due = performance.now(), sent = 0; due < end; due += everyMs, sent++) {
+      const wait = due - performance.now();
+      if (wait > 1) await delay(wait);
+      const value = String(sent);
+      const begun = performance.now();
+      begunAt.set(value, begun);
+      underWay.push(
+        writer.put(`w/${(sent * 7_919) % keys}`, value).then(() => {
+          puts.push(performance.now() - begun);
+        }),
+      );
+    }
+    await Promise.all(underWay);
+    return puts;
+  };
+  const unwatched = await write();
   const opening = performance.now();
-  const watches = Array.from({ length: watchers }, (_, i) => clients[i % CONNECTIONS]!.watch(`w/${i}`));
+  const watches = Array.from({ length: watchers }, (_, i) => clients[i % CONNECTIONS]!.watch(`w/${i % keys}`));
   await Promise.all(watches.map((watch) => watch.opened()));
   const openMs = performance.now() - opening;
   const readers = watches.map(read);
-
-  const everyMs = 1_000 / Number(values.rate);
-  const end = performance.now() + Number(values.seconds) * 1_000;
-  const underWay: Promise<void>[] = [];
-  let sent = 0;
-  for (let due = performance.now(); due < end; due += everyMs) {
-    const wait = due - performance.now();
-    if (wait > 1) await delay(wait);
-    const value = String(sent);
-    const begun = performance.now();
-    begunAt.set(value, begun);
-    underWay.push(
-      writer.put(`w/${(sent * 7_919) % watchers}`, value).then(() => {
-        puts.push(performance.now() - begun);
-      }),
-    );
-    sent += 1;
-  }
-  await Promise.all(underWay);
-  for (let waited = 0; told < sent && waited < 10_000; waited += 10) await delay(10);
+  const puts = await write();
+  const due = puts.length * (watchers / keys);
+  for (let waited = 0; told < due && waited < TOLD_MAX_MS; waited += 10) await delay(10);
   await Promise.all(watches.map((watch) => watch.close()));
   await Promise.all(readers);
   await Promise.all(clients.map((client) => client.close()));
+  let rounds: readonly ElectionRound[] = [];
+  if (Number(values.elections) > 0) {
+    rounds = await elections({
+      ready,
+      pids,
+      rounds: Number(values.elections),
+      watchers: Number(values["election-watchers"]),
+      rate: Number(values.rate),
+    });
+  }
   let leaseCosts: LeaseCost | undefined;
   if (Number(values.leases) > 0) {
     leaseCosts = await leaseCost({
       clients: [writer],
-      pids: ready.members.map(({ pid }) => pid),
+      pids: [...pids.values()],
       leases: Number(values.leases),
       ttlSeconds: Number(values["lease-ttl"]),
       rate: Number(values["lease-rate"]),
@@ -105,18 +124,23 @@ try {
 
   const figures = {
     watchers,
+    keys,
     openMs: Math.round(openMs),
-    puts: sent,
+    puts: puts.length,
     told,
+    unwatchedPutP50Ms: quantile(unwatched, 0.5),
+    unwatchedPutP99Ms: quantile(unwatched, 0.99),
     putP50Ms: quantile(puts, 0.5),
+    putP99Ms: quantile(puts, 0.99),
     propagationP50Ms: quantile(propagations, 0.5),
     propagationP99Ms: quantile(propagations, 0.99),
     ratio: Number((quantile(propagations, 0.99) / quantile(puts, 0.5)).toFixed(2)),
+    ...(rounds.length === 0 ? {} : { elections: rounds }),
     ...(leaseCosts === undefined ? {} : { leaseCosts }),
   };
   process.stdout.write(`${JSON.stringify(figures)}\n`);
   if (values.json !== undefined) writeFileSync(values.json, `${JSON.stringify(figures, null, 2)}\n`);
-  if (told !== sent) throw new Error(`${sent - told} of ${sent} puts were never told`);
+  if (told !== due) throw new Error(`${due - told} of ${due} events were never told`);
 } finally {
   cluster.kill("SIGTERM");
   await new Promise((resolve) => cluster.once("exit", resolve));

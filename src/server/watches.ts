@@ -12,7 +12,10 @@ import type { WatchRequest } from "../protocol/watch.ts";
 import { WatchHub } from "./watch-hub.ts";
 import type { WatchSource } from "./watch-reader.ts";
 
-/** A stream that requires a leader ends when as many looks in a row, an election timeout apart, found none. */
+/**
+ * A stream that requires a leader ends when as many looks in a row, an election timeout apart, found none. Until then one is
+ * also taken in: through an election thousands would be refused again and again, and late to come back by their pauses.
+ */
 const LOOKS_WITHOUT_LEADER = 3;
 
 export interface WatchesOptions {
@@ -74,10 +77,10 @@ export class Watches {
 
   /** Takes a stream in; if it is refused, `ended` tells why, in a later turn. */
   open(outlet: WatchOutlet, { requireLeader = false }: WatchOptions): ServedWatch {
-    const { clock, hasLeader, isLearner, header } = this.#o;
+    const { clock, isLearner, header } = this.#o;
     let refused: StoreError | undefined;
     if (isLearner()) refused = new StoreError("NOT_SUPPORTED_FOR_LEARNER");
-    else if (requireLeader && !hasLeader()) refused = new StoreError("NO_LEADER");
+    else if (requireLeader && this.#isWithoutLeader) refused = new StoreError("NO_LEADER");
     if (refused !== undefined) {
       const error = refused;
       clock.defer(() => outlet.ended(error));
@@ -134,9 +137,13 @@ export class Watches {
     this.#hub.stop();
   }
 
+  get #isWithoutLeader(): boolean {
+    return this.#looks >= LOOKS_WITHOUT_LEADER && !this.#o.hasLeader();
+  }
+
   #look(): void {
     this.#looks = this.#o.hasLeader() ? 0 : this.#looks + 1;
-    if (this.#looks < LOOKS_WITHOUT_LEADER) return;
+    if (!this.#isWithoutLeader) return;
     for (const open of [...this.#open]) if (open.requireLeader) open.end(new StoreError("NO_LEADER"));
   }
 }

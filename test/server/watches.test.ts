@@ -124,12 +124,13 @@ describe("etcd's answers", () => {
 });
 
 describe("a stream that requires a leader", () => {
-  test("is refused where there is none, others are not", async () => {
-    const at = await members(3);
+  test("is refused where there has been none for long, others are not", async () => {
+    const at = await members(3, { electionTimeoutMs: ELECTION_MS });
     at.isolate(at.follower);
     expect(await at.world.until(() => at.cluster.server(at.follower)!.status().leader === undefined, 10_000)).toBe(
       true,
     );
+    await at.world.runFor(3 * ELECTION_MS);
     const [strict, lax] = [await at.watch(at.follower, { requireLeader: true }), await at.watch(at.follower)];
     lax.create("a");
     strict.create("a");
@@ -137,6 +138,21 @@ describe("a stream that requires a leader", () => {
     expect(strict).toMatchObject({ error: { code: "NO_LEADER", message: "etcdserver: no leader" }, news: [] });
     expect(lax.error).toBeUndefined();
     expect(lax.take()).toMatchObject([{ created: true }]);
+  });
+
+  test("is taken in during an election, so that nobody has to come back later", async () => {
+    const at = await members(3, { electionTimeoutMs: ELECTION_MS });
+    const { cluster, follower, world } = at;
+    at.isolate(follower);
+    expect(await world.until(() => cluster.server(follower)!.status().leader === undefined, 10_000)).toBe(true);
+    await world.runFor(ELECTION_MS / 2);
+    const heard = await at.watch(follower, { requireLeader: true });
+    heard.create("a");
+    cluster.healCuts();
+    await at.put("a");
+    await world.runFor(3 * ELECTION_MS);
+    expect(heard.error).toBeUndefined();
+    expect(heard.take()).toMatchObject([{ created: true }, { events: [{ type: "put" }] }]);
   });
 
   test("ends after three election timeouts without one, not before", async () => {
