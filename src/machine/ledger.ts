@@ -13,6 +13,7 @@
  */
 import { StoreError } from "../base/errors.ts";
 import { revision } from "../base/ids.ts";
+import { type Budget, type Slices, sortInSlices } from "../kv/slices.ts";
 import { decodeError, decodeResult, encodeError, encodeResult } from "../protocol/codec.ts";
 import type { KeyValue } from "../protocol/key-value.ts";
 import type { Result } from "../protocol/responses.ts";
@@ -68,7 +69,7 @@ class LedgerClient {
   lastIndex: number;
   lastSequence: number;
   lowest: number;
-  readonly operations = new Map<number, Operation>();
+  readonly operations: Map<number, Operation> = new Map();
   /** Its record is older than it. */
   isDirty = false;
   /** Neighbours in the order of silence. */
@@ -115,29 +116,72 @@ export interface LedgerMetrics {
   readonly hits: number;
 }
 
+/** What a stored state holds of the ledger: what one begins with. */
+export class LoadedLedger {
+  readonly clients: Map<number, LedgerClient> = new Map();
+  readonly bySilence: Chain<LedgerClient> = new Chain();
+  readonly results: Chain<Operation> = new Chain();
+  operations = 0;
+  resultBytes = 0;
+}
+
+/** In slices: 65,536 clients with a million operations take seconds. The order of the records means nothing. */
+export function* loadLedger(records: readonly ClientRecord[], budget: Budget): Slices<LoadedLedger> {
+  const loaded = new LoadedLedger();
+  const results: Operation[] = [];
+  const bySilence = yield* sortInSlices([...records], (a, b) => a.lastIndex - b.lastIndex, budget);
+  for (const record of bySilence) {
+    const client = new LedgerClient(record.id, record.lastIndex, record.lastSequence, record.lowest);
+    loaded.clients.set(client.id, client);
+    loaded.bySilence.push(client);
+    for (const each of record.operations) {
+      const operation = new Operation(client, each);
+      client.operations.set(each.sequence, operation);
+      if (operation.form === FORM.result) results.push(operation);
+    }
+    loaded.operations += record.operations.length;
+    budget.left -= 1 + record.operations.length;
+    if (budget.left <= 0) yield;
+  }
+  for (const operation of yield* sortInSlices(results, (a, b) => a.index - b.index, budget)) {
+    loaded.results.push(operation);
+    loaded.resultBytes += operation.bytes!.length;
+    budget.left -= 1;
+    if (budget.left <= 0) yield;
+  }
+  return loaded;
+}
+
+/** Clients whose records are behind before they are written without waiting for the flush: a few milliseconds' work. */
+const DIRTY_MAX = 1_000;
+
 export class Ledger {
   readonly #store: StateStore;
   readonly #hash: StateHash;
   readonly #limits: LedgerLimits;
-  readonly #clients = new Map<number, LedgerClient>();
-  readonly #bySilence = new Chain<LedgerClient>();
-  readonly #results = new Chain<Operation>();
+  readonly #clients: Map<number, LedgerClient>;
+  readonly #bySilence: Chain<LedgerClient>;
+  readonly #results: Chain<Operation>;
   #dirty: LedgerClient[] = [];
-  #operations = 0;
-  #resultBytes = 0;
+  #operations: number;
+  #resultBytes: number;
   #registrations = 0;
   #hits = 0;
 
   constructor(
     store: StateStore,
     hash: StateHash,
-    records: readonly ClientRecord[] = [],
+    loaded: LoadedLedger = new LoadedLedger(),
     limits: LedgerLimits = LIMITS,
   ) {
     this.#store = store;
     this.#hash = hash;
     this.#limits = limits;
-    this.#load(records);
+    this.#clients = loaded.clients;
+    this.#bySilence = loaded.bySilence;
+    this.#results = loaded.results;
+    this.#operations = loaded.operations;
+    this.#resultBytes = loaded.resultBytes;
   }
 
   get metrics(): LedgerMetrics {
@@ -306,25 +350,8 @@ export class Ledger {
     if (client.isDirty) return;
     client.isDirty = true;
     this.#dirty.push(client);
-  }
-
-  #load(records: readonly ClientRecord[]): void {
-    const results: Operation[] = [];
-    for (const record of [...records].sort((a, b) => a.lastIndex - b.lastIndex)) {
-      const client = new LedgerClient(record.id, record.lastIndex, record.lastSequence, record.lowest);
-      this.#clients.set(client.id, client);
-      this.#bySilence.push(client);
-      for (const each of record.operations) {
-        const operation = new Operation(client, each);
-        client.operations.set(each.sequence, operation);
-        this.#operations += 1;
-        if (operation.form === FORM.result) results.push(operation);
-      }
-    }
-    for (const operation of results.sort((a, b) => a.index - b.index)) {
-      this.#results.push(operation);
-      this.#resultBytes += operation.bytes!.length;
-    }
+    // So the flush finds little left to write at once.
+    if (this.#dirty.length >= DIRTY_MAX) this.save();
   }
 }
 

@@ -24,7 +24,14 @@ import { Alarms } from "./alarms.ts";
 import { type ApplyContext, type ApplyResult, type OperationCounts, startCommand } from "./apply.ts";
 import type { Envelope } from "./command.ts";
 import { decodeEnvelope } from "./envelope-codec.ts";
-import { BUILT_BYTES_MAX, Ledger, type LedgerLimits, type LedgerMetrics } from "./ledger.ts";
+import {
+  BUILT_BYTES_MAX,
+  Ledger,
+  type LedgerLimits,
+  type LedgerMetrics,
+  type LoadedLedger,
+  loadLedger,
+} from "./ledger.ts";
 import { Members } from "./members.ts";
 import {
   type ClientRecord,
@@ -185,6 +192,7 @@ export class MachineLoader {
       if (budget.left <= 0) yield;
     }
     const leases = yield* this.#joinLeases(budget);
+    const ledger = yield* loadLedger(this.#clients, budget);
     if (this.#highest > this.#meta.revision) {
       throw new StoreError("STATE_CORRUPT", {
         message: `quorate: the state database is damaged: revision ${this.#highest} lies above ${this.#meta.revision}`,
@@ -198,7 +206,7 @@ export class MachineLoader {
       compacted: this.#compacted,
       members: this.#members,
       alarms: this.#alarms,
-      clients: this.#clients,
+      ledger,
     });
   }
 
@@ -222,7 +230,7 @@ interface Loaded {
   readonly compacted: number;
   readonly members: readonly MemberRecord[];
   readonly alarms: readonly Alarm[];
-  readonly clients: readonly ClientRecord[];
+  readonly ledger: LoadedLedger;
 }
 
 export class Machine {
@@ -270,7 +278,7 @@ export class Machine {
     this.#alarms = new Alarms(options.store, this.#hash);
     for (const alarm of loaded.alarms) this.#alarms.load(alarm);
     this.#lessor = new Lessor(new StateLeases(options.store, this.#hash), loaded.leases.leases, loaded.leases.leaseOf);
-    this.#ledger = new Ledger(options.store, this.#hash, loaded.clients, options.ledgerLimits);
+    this.#ledger = new Ledger(options.store, this.#hash, loaded.ledger, options.ledgerLimits);
     this.#records = new StateRecords(options.store, this.#hash, this.#lessor);
     this.#store = new Store(
       this.#records,

@@ -8,7 +8,14 @@ import { StoreError } from "../../src/base/errors.ts";
 import { leaseId, memberId, revision, term } from "../../src/base/ids.ts";
 import type { ApplyResult } from "../../src/machine/apply.ts";
 import type { Command, Envelope } from "../../src/machine/command.ts";
-import { type Ending, Ledger, type LedgerLimits, OPEN_MAX, RESULT_BYTES_MAX } from "../../src/machine/ledger.ts";
+import {
+  type Ending,
+  Ledger,
+  type LedgerLimits,
+  loadLedger,
+  OPEN_MAX,
+  RESULT_BYTES_MAX,
+} from "../../src/machine/ledger.ts";
 import type { Applied } from "../../src/machine/machine.ts";
 import { decodeClient, FORM } from "../../src/machine/records.ts";
 import { StateHash } from "../../src/machine/state-hash.ts";
@@ -453,7 +460,7 @@ class Model {
 class Subject {
   state = new MemoryState();
   hash = new StateHash();
-  ledger = new Ledger(this.state, this.hash, [], SMALL);
+  ledger = new Ledger(this.state, this.hash, undefined, SMALL);
 
   write(index: number, operation: OperationId, answer: Answer): string {
     const envelope: Envelope = {
@@ -479,7 +486,8 @@ class Subject {
     this.ledger.save();
     const records = [...this.state.records].map(([key, value]) => decodeClient(bytes(key), value));
     this.hash = new StateHash(this.hash.a, this.hash.b);
-    this.ledger = new Ledger(this.state, this.hash, records, SMALL);
+    const loaded = loadLedger(records, { left: Infinity }).next().value!;
+    this.ledger = new Ledger(this.state, this.hash, loaded, SMALL);
   }
 }
 
