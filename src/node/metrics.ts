@@ -42,6 +42,7 @@ const COUNTERS: readonly [name: string, help: string, read: (f: Figures) => numb
   ["quorate_ledger_registrations_total", "registrations of clients applied", (f) => f.registrations],
   ["quorate_ledger_hits_total", "repeated writes answered without being applied again", (f) => f.ledgerHits],
   ["quorate_slow_disk_writes_total", "log writes longer than an election timeout", (f) => f.slowDisk],
+  ["quorate_watches_refused_total", "watch streams refused because of too many watchers", (f) => f.watchesRefused],
   ["quorate_snapshots_sent_total", "snapshots delivered to followers", (f) => f.snapshotsSent],
   ["quorate_snapshots_installed_total", "snapshots installed", (f) => f.snapshotsInstalled],
 ];

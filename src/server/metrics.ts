@@ -52,6 +52,8 @@ export interface Figures {
   readonly watchers: number;
   /** Watchers that have not seen everything yet. */
   readonly slowWatchers: number;
+  /** Watch streams that were not taken, or ended, because there were too many watchers. */
+  readonly watchesRefused: number;
   readonly snapshotsSent: number;
   readonly snapshotsInstalled: number;
   readonly peersConnected: number;

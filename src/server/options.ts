@@ -58,6 +58,8 @@ export interface ServerOptions {
   readonly clientIdleMs?: number | undefined;
   /** How often an idle watch that asked for it hears how far it is: etcd's `watch-progress-notify-interval`. */
   readonly watchProgressIntervalMs?: number | undefined;
+  /** Watchers of this member, on all connections: what one more gets is `TOO_MANY_REQUESTS`. */
+  readonly maxWatchers?: number | undefined;
   /** By time or by count of revisions: etcd's `auto-compaction-mode`. */
   readonly autoCompactionMode?: AutoCompactionMode | undefined;
   /** What is kept: hours or a period such as "10m", or revisions; 0 compacts only on request. One hour by default. */
@@ -90,6 +92,7 @@ export const DEFAULTS = {
   leaseCheckpointIntervalMs: 300_000,
   clientIdleMs: 600_000,
   watchProgressIntervalMs: 600_000,
+  maxWatchers: 262_144,
   autoCompactionMode: "periodic",
   autoCompactionIntervalMs: 300_000,
   quotaBytes: 0,

@@ -557,6 +557,7 @@ export class Server {
       electionTimeoutMs: all.electionTimeoutMs,
       progressIntervalMs: all.watchProgressIntervalMs,
       fragmentBytes: all.maxRequestBytes + (512 << 10),
+      maxWatchers: all.maxWatchers,
       hasLeader: () => this.#driver.soft.leader !== undefined,
       isLearner: () => this.isLearner,
       header: () => ({
@@ -1083,6 +1084,7 @@ export class Server {
       watchStreams: this.#watches.streams,
       watchers: this.#watches.watchers,
       slowWatchers: this.#watches.slowWatchers,
+      watchesRefused: this.#watches.refused,
       snapshotsSent: this.#sender?.sent ?? 0,
       snapshotsInstalled: this.#installed,
       peersConnected: known.filter(({ id }) => this.#mesh?.connected(id) === true).length,

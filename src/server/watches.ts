@@ -25,6 +25,8 @@ export interface WatchesOptions {
   readonly electionTimeoutMs: number;
   readonly progressIntervalMs?: number | undefined;
   readonly fragmentBytes: number;
+  /** Watchers, and streams, of all connections together. */
+  readonly maxWatchers: number;
   readonly hasLeader: () => boolean;
   readonly isLearner: () => boolean;
   /** Of what a watch is told; its revision is the message's own. */
@@ -43,6 +45,8 @@ export class Watches {
   readonly #open = new Set<Open>();
   #timer: Timer | undefined;
   #looks = 0;
+  /** Streams that were not taken, or ended, because there were too many. */
+  refused = 0;
 
   constructor(options: WatchesOptions) {
     this.#o = options;
@@ -81,6 +85,7 @@ export class Watches {
     let refused: StoreError | undefined;
     if (isLearner()) refused = new StoreError("NOT_SUPPORTED_FOR_LEARNER");
     else if (requireLeader && this.#isWithoutLeader) refused = new StoreError("NO_LEADER");
+    else if (this.#open.size >= this.#o.maxWatchers) refused = this.#tooMany();
     if (refused !== undefined) {
       const error = refused;
       clock.defer(() => outlet.ended(error));
@@ -108,7 +113,8 @@ export class Watches {
       request: (request: WatchRequest) => {
         switch (request.kind) {
           case "create":
-            return stream.create(request);
+            if (this.#hub.watchers < this.#o.maxWatchers) return stream.create(request);
+            return open.end(this.#tooMany());
           case "cancel":
             return stream.cancel(request.watchId);
           case "progress":
@@ -139,6 +145,11 @@ export class Watches {
 
   get #isWithoutLeader(): boolean {
     return this.#looks >= LOOKS_WITHOUT_LEADER && !this.#o.hasLeader();
+  }
+
+  #tooMany(): StoreError {
+    this.refused += 1;
+    return new StoreError("TOO_MANY_REQUESTS");
   }
 
   #look(): void {

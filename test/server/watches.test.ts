@@ -244,3 +244,27 @@ describe("a snapshot takes the state's place (B51)", () => {
     expect(heard.news.filter(({ watchId }) => watchId === 0)).toMatchObject([{ canceled: true, compactRevision: 10 }]);
   });
 });
+
+test("a member has a bound of watchers over all streams; one more is refused by name, and counted", async () => {
+  const at = await members(1, { maxWatchers: 3 });
+  const [name] = at.cluster.names as [string];
+  const [first, second] = [await at.watch(name), await at.watch(name)];
+  for (const key of ["a", "b"]) first.create(key);
+  second.create("c");
+  await at.world.runFor(10);
+  second.create("d");
+  await at.world.runFor(10);
+  expect(second.error).toMatchObject({ code: "TOO_MANY_REQUESTS" });
+  expect(at.cluster.server(name)!.figures()).toMatchObject({ watchers: 2, watchStreams: 1, watchesRefused: 1 });
+  await at.watch(name);
+  await at.watch(name);
+  const third = await at.watch(name);
+  expect(third.error).toMatchObject({ code: "TOO_MANY_REQUESTS" });
+  // Who was there is served, and there is room again.
+  await at.put("a");
+  await at.world.runFor(100);
+  expect(first.take().flatMap(({ events }) => events)).toHaveLength(1);
+  first.create("e");
+  await at.world.runFor(10);
+  expect(at.cluster.server(name)!.figures().watchers).toBe(3);
+});
