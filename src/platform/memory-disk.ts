@@ -111,11 +111,15 @@ interface DirectoryItem {
 
 type Item = DatabaseItem | FileItem | DirectoryItem;
 
-function written(before: Uint8Array, position: number, bytes: Uint8Array): Uint8Array {
-  const after = new Uint8Array(Math.max(before.length, position + bytes.length));
-  after.set(before);
-  after.set(bytes, position);
-  return after;
+/** In place where it fits: nobody else has these bytes, whoever reads them gets a copy. */
+function written(file: Uint8Array, position: number, bytes: Uint8Array): Uint8Array {
+  let target = file;
+  if (position + bytes.length > file.length) {
+    target = new Uint8Array(position + bytes.length);
+    target.set(file);
+  }
+  target.set(bytes, position);
+  return target;
 }
 
 const within = (path: string, above: string): boolean => above === "" || path === above || path.startsWith(`${above}/`);

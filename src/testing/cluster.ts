@@ -163,16 +163,15 @@ export class SimulatedCluster implements FaultControls {
 
   /** Notes each member's hash at its applied index. */
   sample(): void {
-    for (const name of this.#names) this.#sampleRole(name);
-    for (const [name, server] of this.#servers) {
-      const { applied, stateHash } = server.status();
+    const statuses = new Map([...this.#servers].map(([name, server]) => [name, server.status()]));
+    for (const name of this.#names) this.#sampleRole(name, statuses.get(name));
+    for (const [name, { applied, stateHash }] of statuses) {
       this.hashes.add({ member: name, time: this.world.clock.now(), applied, stateHash });
       this.world.trace.add(`${name} ${applied} ${stateHash}`);
     }
   }
 
-  #sampleRole(name: string): void {
-    const status = this.#servers.get(name)?.status();
+  #sampleRole(name: string, status: ReturnType<Server["status"]> | undefined): void {
     const role = this.world.host(name).paused ? "paused" : (status?.role ?? "down");
     const term = status?.term ?? 0;
     const text = `${role} ${term}`;
