@@ -11,6 +11,7 @@ import { clusterId, logIndex, memberId, NO_LEASE, revision, term } from "../src/
 import type { Envelope } from "../src/machine/command.ts";
 import { decodeEnvelope, encodeEnvelope } from "../src/machine/envelope-codec.ts";
 import { type Machine, MachineLoader } from "../src/machine/machine.ts";
+import { revisionKey } from "../src/machine/records.ts";
 import type { StateStore } from "../src/machine/state-store.ts";
 import { decodeRequest, decodeResponse, encodeRequest, encodeResponse } from "../src/protocol/codec.ts";
 import type { KeyValue } from "../src/protocol/key-value.ts";
@@ -43,8 +44,9 @@ function memoryState(): StateStore {
   return {
     read: (key) => records.get(name(key)),
     write: (key, value) => void records.set(name(key), value),
-    writeRecord: (of, record) => void records.set(of, record),
-    readRecord: (of) => records.get(of),
+    readRevision: (main, sub) => records.get(name(revisionKey(main, sub))),
+    writeRevision: (main, sub, record) => void records.set(name(revisionKey(main, sub)), record),
+    dropRevision: (main, sub) => void records.delete(name(revisionKey(main, sub))),
     delete: (key) => void records.delete(name(key)),
   };
 }

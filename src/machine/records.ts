@@ -6,7 +6,6 @@ import {
   copyBytes,
   decodeUtf8,
   encodeUtf8,
-  fromByteString,
   get32,
   put32,
   readCounter,
@@ -72,27 +71,12 @@ export interface RecordHead {
  *    value  format and flags 1 | key length 4 | key | [create 8 | version 8 | [lease 8] | value]
  */
 export function revisionKey(main: number, sub: number): Uint8Array {
-  return fromByteString(revisionName(main, sub));
-}
-
-/** The key as a byte string. */
-function revisionName(main: number, sub: number): string {
-  const high = Math.floor(main / 0x1_0000_0000);
-  return String.fromCharCode(
-    KEY_SPACE.revision,
-    (high >>> 24) & 0xff,
-    (high >>> 16) & 0xff,
-    (high >>> 8) & 0xff,
-    high & 0xff,
-    (main >>> 24) & 0xff,
-    (main >>> 16) & 0xff,
-    (main >>> 8) & 0xff,
-    main & 0xff,
-    (sub >>> 24) & 0xff,
-    (sub >>> 16) & 0xff,
-    (sub >>> 8) & 0xff,
-    sub & 0xff,
-  );
+  const key = new Uint8Array(13);
+  key[0] = KEY_SPACE.revision;
+  put32(key, 1, Math.floor(main / 0x1_0000_0000));
+  put32(key, 5, main);
+  put32(key, 9, sub);
+  return key;
 }
 
 /** The record begins at `at`. */
@@ -198,20 +182,20 @@ export class StateRecords implements RecordStore {
   }
 
   read(main: number, sub: number): Change {
-    const record = this.#store.readRecord(revisionName(main, sub));
+    const record = this.#store.readRevision(main, sub);
     if (record === undefined) throw malformed(`revision ${main}.${sub} is missing`);
     return decodeRevision(main, record, HEADROOM);
   }
 
   readOwn(main: number, sub: number, key: Uint8Array): Change {
-    const record = this.#store.readRecord(revisionName(main, sub));
+    const record = this.#store.readRevision(main, sub);
     if (record === undefined) throw malformed(`revision ${main}.${sub} is missing`);
     return decodeRevision(main, record, HEADROOM, key);
   }
 
   /** A record that may not be there. */
   find(main: number, sub: number): Change | undefined {
-    const record = this.#store.readRecord(revisionName(main, sub));
+    const record = this.#store.readRevision(main, sub);
     return record === undefined ? undefined : decodeRevision(main, record, HEADROOM);
   }
 
@@ -236,7 +220,7 @@ export class StateRecords implements RecordStore {
   }
 
   drop(main: number, sub: number): void {
-    this.#store.delete(revisionKey(main, sub));
+    this.#store.dropRevision(main, sub);
   }
 
   #detach(key: Uint8Array): void {
@@ -248,7 +232,7 @@ export class StateRecords implements RecordStore {
     this.#hash.number(main);
     this.#hash.word(sub);
     this.#hash.bytes(record, HEADROOM);
-    this.#store.writeRecord(revisionName(main, sub), record);
+    this.#store.writeRevision(main, sub, record);
   }
 }
 

@@ -8,13 +8,15 @@ export interface StateStore {
   /** Visible to `read` at once, durable with the next flush. The store keeps both arrays. */
   write(key: Uint8Array, value: Uint8Array): void;
   delete(key: Uint8Array): void;
+  // Records of revisions, the most by far, have doors of their own. Their keys are `KEY_SPACE.revision`, main, sub.
+  /** As `read`, with the `HEADROOM` bytes before it. Shared: nobody changes it. */
+  readRevision(main: number, sub: number): Uint8Array | undefined;
   /**
-   * As `write`, for what is written most: nothing is copied. `name` is the key as a byte string; the record begins with
-   * `HEADROOM` bytes that are the store's, for its checksum. Nobody changes it any more.
+   * Above every revision written before. Nothing is copied: the record begins with `HEADROOM` bytes that are the store's,
+   * for its checksum, and nobody changes it any more.
    */
-  writeRecord(name: string, record: Uint8Array): void;
-  /** As `read`, of what `writeRecord` wrote, with the store's bytes before it. Shared: nobody changes it. */
-  readRecord(name: string): Uint8Array | undefined;
+  writeRevision(main: number, sub: number, record: Uint8Array): void;
+  dropRevision(main: number, sub: number): void;
 }
 
 export const HEADROOM = 4;

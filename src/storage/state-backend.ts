@@ -12,9 +12,10 @@ import { type LogIndex, logIndex, type Term, term } from "../base/ids.ts";
 import type { Checksum } from "../platform/checksum.ts";
 import type { Database, DatabaseOp, DatabaseSnapshot, Disk } from "../platform/disk.ts";
 import { asDamage, stateCorrupt, tooNew } from "./damage.ts";
+import { RevisionRun, revisionKey, revisionName } from "./revision-run.ts";
 import { streamOf } from "./snapshot-format.ts";
 import { openRecord, RECORD_CRC_BYTES, roomyRecord, sealInPlace, sealRecord } from "./state-record.ts";
-import { REVISION_SPACE, Tally } from "./tally.ts";
+import { REVISION_KEY_BYTES, REVISION_SPACE, Tally } from "./tally.ts";
 import { ABSENT, ValueCache } from "./value-cache.ts";
 
 /** The backend's own record: applied index and term, counts and sums. Sorts behind all others. */
@@ -35,8 +36,19 @@ const WRITE_OVERHEAD_BYTES = 64;
 /** Key and payload, without the checksum. */
 export type StateRecord = readonly [key: Uint8Array, payload: Uint8Array];
 
-/** Records by the byte strings of their keys, each with room for its checksum; `ABSENT` deletes. */
-type Writes = Map<string, Uint8Array>;
+/** What a flush takes: records with room for their checksums; `ABSENT` deletes. */
+interface Writes {
+  /** New revisions. `ABSENT`: dropped before it was ever flushed. */
+  readonly run: RevisionRun;
+  /** All else by the byte strings of its keys, revisions dropped among it. */
+  readonly named: Map<string, Uint8Array>;
+  /** How many of `named` are revisions: without any, none need be looked for. */
+  drops: number;
+}
+
+function noWrites(): Writes {
+  return { run: new RevisionRun(), named: new Map(), drops: 0 };
+}
 
 export interface StateMeta {
   readonly index: LogIndex;
@@ -82,8 +94,11 @@ export class StateBackend {
   /** Read in bulk, each for one reader: where everything is read once, the cache would only lose what others need. */
   #ahead = new Map<string, Uint8Array>();
   #meta: StateMeta;
-  #buffer: Writes = new Map();
+  #buffer: Writes = noWrites();
   #bufferedBytes = 0;
+  /** The highest revision ever written. */
+  #lastMain: number;
+  #lastSub: number;
   #flushing: Writes | undefined;
   /** Of the records flushed, of those in the buffer, and of those being flushed. */
   #recordBytes = 0;
@@ -101,6 +116,8 @@ export class StateBackend {
     this.#database = database;
     this.#checksum = checksum;
     this.#meta = meta;
+    this.#lastMain = meta.tally.highestMain;
+    this.#lastSub = meta.tally.highestSub;
     let used = openGenerations.get(disk);
     if (used === undefined) openGenerations.set(disk, (used = new Set()));
     used.add(generation);
@@ -146,24 +163,33 @@ export class StateBackend {
   }
 
   read(key: Uint8Array): Uint8Array | undefined {
+    const name = toByteString(key);
+    let record = this.#buffer.named.get(name) ?? this.#flushing?.named.get(name) ?? this.#cache.get(name);
+    if (record === undefined) {
+      record = this.#stored(key) ?? ABSENT;
+      this.#cache.set(name, record);
+    }
     // A copy, because the bytes are the caller's.
-    return this.readRecord(toByteString(key))?.slice(RECORD_CRC_BYTES);
+    return record === ABSENT ? undefined : record.slice(RECORD_CRC_BYTES);
   }
 
   /** With the checksum before the payload. Not a copy: whoever asks leaves it as it is. */
-  readRecord(name: string): Uint8Array | undefined {
-    const own = this.#buffer.get(name) ?? this.#flushing?.get(name);
-    if (own === undefined && this.#ahead.size > 0) {
+  readRevision(main: number, sub: number): Uint8Array | undefined {
+    // What is not there yet must not be remembered as absent.
+    if (main > this.#lastMain || (main === this.#lastMain && sub > this.#lastSub)) return undefined;
+    let record = written(this.#buffer, main, sub) ?? (this.#flushing && written(this.#flushing, main, sub));
+    if (record === undefined && this.#ahead.size > 0) {
+      const name = revisionName(main, sub);
       const ahead = this.#ahead.get(name);
       if (ahead !== undefined) {
         this.#ahead.delete(name);
         return ahead;
       }
     }
-    let record = own ?? this.#cache.get(name);
+    record ??= this.#cache.getRevision(main, sub);
     if (record === undefined) {
-      record = this.#stored(fromByteString(name)) ?? ABSENT;
-      this.#cache.set(name, record);
+      record = this.#stored(revisionKey(main, sub)) ?? ABSENT;
+      this.#cache.set(revisionName(main, sub), record);
     }
     return record === ABSENT ? undefined : record;
   }
@@ -188,16 +214,35 @@ export class StateBackend {
   }
 
   write(key: Uint8Array, value: Uint8Array): void {
-    this.#put(toByteString(key), roomyRecord(value));
-  }
-
-  /** `name` is the key as a byte string; the record begins with room for the checksum. Nothing is copied. */
-  writeRecord(name: string, record: Uint8Array): void {
-    this.#put(name, record);
+    this.#put(key, roomyRecord(value));
   }
 
   delete(key: Uint8Array): void {
-    this.#put(toByteString(key), ABSENT);
+    this.#put(key, ABSENT);
+  }
+
+  /** Above every revision written before; the record begins with room for the checksum. Nothing is copied. */
+  writeRevision(main: number, sub: number, record: Uint8Array): void {
+    this.#buffer.run.push(main, sub, record);
+    this.#lastMain = main;
+    this.#lastSub = sub;
+    const bytes = REVISION_KEY_BYTES + record.length;
+    this.#newBytes += bytes;
+    this.#bufferedBytes += bytes + WRITE_OVERHEAD_BYTES;
+  }
+
+  dropRevision(main: number, sub: number): void {
+    const { run } = this.#buffer;
+    const place = run.find(main, sub);
+    if (place >= 0) {
+      const record = run.records[place]!;
+      if (record !== ABSENT) this.#newBytes -= REVISION_KEY_BYTES + record.length;
+      run.records[place] = ABSENT;
+      return;
+    }
+    this.#buffer.named.set(revisionName(main, sub), ABSENT);
+    this.#buffer.drops += 1;
+    this.#bufferedBytes += REVISION_KEY_BYTES + WRITE_OVERHEAD_BYTES;
   }
 
   /**
@@ -209,9 +254,10 @@ export class StateBackend {
     if (this.#closed !== undefined) return Promise.reject(new StoreError("STOPPED"));
     assert(this.#flushing === undefined, "B45", () => "a flush began before the one before it ended");
     assert(at.index >= this.#meta.index, "V3", () => `flushed ${at.index} after ${this.#meta.index}`);
-    if (this.#buffer.size === 0 && at.index === this.#meta.index) return Promise.resolve();
+    if (this.#buffer.run.length + this.#buffer.named.size === 0 && at.index === this.#meta.index)
+      return Promise.resolve();
     const writes = this.#buffer;
-    this.#buffer = new Map();
+    this.#buffer = noWrites();
     this.#bufferedBytes = 0;
     this.#flushingBytes = this.#newBytes;
     this.#newBytes = 0;
@@ -303,12 +349,13 @@ export class StateBackend {
     return this.#closed;
   }
 
-  #put(name: string, record: Uint8Array): void {
-    const space = name.charCodeAt(0);
-    if (!(space < META_KEY[0]!))
-      assert(false, "state", () => `no record may have the key ${fromByteString(name).join(".")}`);
-    this.#newBytes += sizeOf(name, record) - sizeOf(name, this.#buffer.get(name));
-    this.#buffer.set(name, record);
+  #put(key: Uint8Array, record: Uint8Array): void {
+    if (!(key[0]! < META_KEY[0]!) || key[0] === REVISION_SPACE)
+      assert(false, "state", () => `no record may have the key ${key.join(".")}`);
+    const name = toByteString(key);
+    const { named } = this.#buffer;
+    this.#newBytes += sizeOf(name, record) - sizeOf(name, named.get(name));
+    named.set(name, record);
     this.#bufferedBytes += name.length + record.length + WRITE_OVERHEAD_BYTES;
   }
 
@@ -337,15 +384,24 @@ export class StateBackend {
     let grown = 0;
     let sliceBytes = 0;
     let sliceKeys = 0;
-    for (const [name, record] of writes) {
-      if (++sliceKeys > SLICE_KEYS || sliceBytes > SLICE_BYTES) {
-        sliceKeys = 0;
-        sliceBytes = 0;
-        // Any call of the disk is a turn of the loop: others run before it returns.
-        await this.#disk.exists(statePath(this.generation));
-      }
+    const { run, named } = writes;
+    /** Any call of the disk is a turn of the loop: others run before it returns. */
+    const pause = (): Promise<unknown> => {
+      sliceKeys = 0;
+      sliceBytes = 0;
+      return this.#disk.exists(statePath(this.generation));
+    };
+    for (let place = 0; place < run.length; place++) {
+      const record = run.records[place]!;
+      if (record === ABSENT) continue;
+      grown += this.#prepare(run.keyAt(place), record, tally, ops);
+      sliceBytes += record.length;
+      if (++sliceKeys >= SLICE_KEYS || sliceBytes >= SLICE_BYTES) await pause();
+    }
+    for (const [name, record] of named) {
       grown += this.#prepare(fromByteString(name), record, tally, ops);
       sliceBytes += name.length + record.length;
+      if (++sliceKeys >= SLICE_KEYS || sliceBytes >= SLICE_BYTES) await pause();
     }
     const meta: StateMeta = { ...at, tally };
     ops.push({ kind: "put", key: META_KEY, value: encodeMeta(meta, this.#checksum) });
@@ -355,7 +411,7 @@ export class StateBackend {
     this.#flushingBytes = 0;
     this.#flushing = undefined;
     // Only now: until the batch is in, LevelDB answers with what was before.
-    this.#cache.absorb(writes);
+    this.#cache.absorb(named, run);
     const pinned = this.#pinned;
     this.#pinned = undefined;
     await pinned?.drop();
@@ -383,6 +439,15 @@ export class StateBackend {
     ops.push({ kind: "put", key, value: record });
     return key.length + record.length - gone;
   }
+}
+
+function written({ run, named, drops }: Writes, main: number, sub: number): Uint8Array | undefined {
+  if (drops > 0) {
+    const dropped = named.get(revisionName(main, sub));
+    if (dropped !== undefined) return dropped;
+  }
+  const place = run.find(main, sub);
+  return place < 0 ? undefined : run.records[place];
 }
 
 /** As a record; nothing for a deletion. */

@@ -6,7 +6,7 @@ import { get32, readCounter, viewOf, writeCounter } from "../base/bytes.ts";
 
 /** Keys of this space are revisions: written once, deleted once, and summed by their numbers instead of checksums. */
 export const REVISION_SPACE = 0x01;
-const REVISION_KEY_BYTES = 13;
+export const REVISION_KEY_BYTES = 13;
 /** Sums stay exact in a number. */
 const MODULUS = 2 ** 48;
 

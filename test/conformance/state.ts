@@ -2,13 +2,16 @@
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { encodeUtf8, toHex } from "../../src/base/bytes.ts";
 import { crc32 } from "../../src/base/crc32.ts";
+import { prng } from "../../src/base/prng.ts";
 import type { Disk } from "../../src/platform/disk.ts";
 import { SnapshotReceiver } from "../../src/storage/snapshot-stream.ts";
 import { createState, META_KEY, StateBackend } from "../../src/storage/state-backend.ts";
-import { openRecord, sealRecord } from "../../src/storage/state-record.ts";
+import { openRecord, RECORD_CRC_BYTES, sealRecord } from "../../src/storage/state-record.ts";
 import type { DiskFactory, TestDisk } from "../support/disks.ts";
-import { at, checksum, revisionKey } from "../support/storage.ts";
+import { testSeed } from "../support/seed.ts";
+import { at, checksum, revisionKey, writeRevision } from "../support/storage.ts";
 
+const seed = testSeed();
 const SESSION = 4;
 const lease = (id: number): Uint8Array => Uint8Array.of(2, id);
 const text = (value: string): Uint8Array => encodeUtf8(value);
@@ -103,9 +106,9 @@ export function stateSuite(name: string, create: DiskFactory): void {
       expect(state.recordBytes).toBe(before + 2 + 4 + 5);
       // What is overwritten or deleted counts until it is flushed.
       state.write(lease(1), text("longer than first"));
-      state.delete(revisionKey(1));
-      state.write(revisionKey(2), text("gone before it was flushed"));
-      state.delete(revisionKey(2));
+      state.dropRevision(1, 0);
+      writeRevision(state, 2, text("gone before it was flushed"));
+      state.dropRevision(2, 0);
       const unflushed = state.recordBytes;
       const flushing = state.flush(at(8, 2));
       expect(state.recordBytes).toBe(unflushed);
@@ -123,9 +126,9 @@ export function stateSuite(name: string, create: DiskFactory): void {
     test("reads what was written at once, keeps what was flushed, forgets the rest", async () => {
       state.write(lease(2), text("two"));
       state.write(lease(1), text("new"));
-      state.delete(revisionKey(1));
+      state.dropRevision(1, 0);
       expect(state.read(lease(2))).toEqual(text("two"));
-      expect(state.read(revisionKey(1))).toBeUndefined();
+      expect(state.readRevision(1, 0)).toBeUndefined();
       await state.flush(at(8, 2));
       expect([state.appliedIndex, state.appliedTerm]).toEqual([8, 2]);
       state.write(lease(3), text("lost"));
@@ -148,15 +151,51 @@ export function stateSuite(name: string, create: DiskFactory): void {
       );
     });
 
+    test(`revisions read as they were written, dropped and flushed, wherever they are now (seed ${seed})`, async () => {
+      const random = prng(seed);
+      const model = new Map<number, string>([[1, "r1"]]);
+      let [next, index] = [2, 5];
+      const look = (): void => {
+        for (let main = 0; main <= next; main++) {
+          const found = state.readRevision(main, 0)?.subarray(RECORD_CRC_BYTES);
+          expect(found && Buffer.from(found).toString(), `revision ${main}`).toBe(model.get(main));
+        }
+      };
+      for (let round = 0; round < 12; round++) {
+        let flushing: Promise<void> | undefined;
+        for (let i = 0; i < 40; i++) {
+          if (i === 20 && random() < 0.7) flushing = state.flush(at(++index, 1));
+          if (random() < 0.6) {
+            const value = `${next} `.repeat(1 + Math.floor(random() * 40));
+            writeRevision(state, next, text(value));
+            model.set(next++, value);
+          } else {
+            const dropped = 1 + Math.floor(random() * next);
+            if (!model.delete(dropped)) continue;
+            state.dropRevision(dropped, 0);
+          }
+        }
+        look();
+        await flushing;
+        look();
+        if (random() < 0.4) {
+          await state.flush(at(++index, 1));
+          await reopen();
+          await state.scan(() => {});
+          look();
+        }
+      }
+    });
+
     test("what is written during a flush belongs to the next", async () => {
       state.write(lease(1), text("in"));
       const flushed = state.flush(at(6, 1));
       state.write(lease(1), text("after"));
-      state.delete(revisionKey(1));
+      state.dropRevision(1, 0);
       expect(state.read(lease(1))).toEqual(text("after"));
       await flushed;
       expect(state.read(lease(1))).toEqual(text("after"));
-      expect(state.read(revisionKey(1))).toBeUndefined();
+      expect(state.readRevision(1, 0)).toBeUndefined();
       expect(await scan(state)).toEqual(
         new Map([
           ["01000000000000000100000000", "r1"],
@@ -199,10 +238,10 @@ export function stateSuite(name: string, create: DiskFactory): void {
     });
 
     test("many writes in one flush, over several slices", async () => {
-      for (let i = 2; i < 3000; i++) state.write(revisionKey(i), text(`value ${i}`));
+      for (let i = 2; i < 3000; i++) writeRevision(state, i, text(`value ${i}`));
       await state.flush(at(3000, 1));
       expect((await scan(await reopen())).size).toBe(3000);
-      for (let i = 2; i < 3000; i += 2) state.delete(revisionKey(i));
+      for (let i = 2; i < 3000; i += 2) state.dropRevision(i, 0);
       await state.flush(at(3001, 1));
       expect((await scan(await reopen())).size).toBe(1501);
     });
@@ -306,7 +345,7 @@ export function stateSuite(name: string, create: DiskFactory): void {
 
       /** Several chunks, and a record that spans some. */
       async function fill(): Promise<void> {
-        for (let i = 2; i < 400; i++) state.write(revisionKey(i), text(`${i} `.repeat(200)));
+        for (let i = 2; i < 400; i++) writeRevision(state, i, text(`${i} `.repeat(200)));
         state.write(lease(7), new Uint8Array(200_000).fill(7));
         await state.flush(at(400, 2));
       }
@@ -340,8 +379,8 @@ export function stateSuite(name: string, create: DiskFactory): void {
         expect([copy.generation, copy.appliedIndex, copy.appliedTerm]).toEqual([2, 400, 2]);
         expect(await scan(copy)).toEqual(await scan(state));
         // It goes on as the original would: the tally came along.
-        copy.write(revisionKey(401), text("next"));
-        copy.delete(revisionKey(3));
+        writeRevision(copy, 401, text("next"));
+        copy.dropRevision(3, 0);
         await copy.flush(at(401, 2));
         expect((await scan(copy)).size).toBe(401);
         expect(await disk.list("")).toEqual(["state-1", "state-2"]);

@@ -9,14 +9,13 @@ import { StoreError } from "../../src/base/errors.ts";
 import type { Disk } from "../../src/platform/disk.ts";
 import type { Entry } from "../../src/raft/entry.ts";
 import { createDataDir, type DataDir, openDataDir } from "../../src/storage/data-dir.ts";
-import { at, batch, checksum, conf, entry, hard, identity, revisionKey } from "../support/storage.ts";
+import type { StateBackend } from "../../src/storage/state-backend.ts";
+import { RECORD_CRC_BYTES } from "../../src/storage/state-record.ts";
+import { at, batch, checksum, conf, entry, hard, identity, revisionKey, writeRevision } from "../support/storage.ts";
 
 /** State records by their key in hexadecimal. */
 export type Records = Map<string, Uint8Array>;
-type Store = {
-  write(key: Uint8Array, value: Uint8Array): void;
-  delete(key: Uint8Array): void;
-};
+type Store = Pick<StateBackend, "write" | "delete" | "writeRevision" | "dropRevision">;
 
 const LEASE_SPACE = 2;
 const CONF_KEY = Uint8Array.of(7);
@@ -24,8 +23,8 @@ const TEXT_BYTES = 220;
 
 /** Some of everything: revisions written once and deleted later, records rewritten, records that come and go. */
 export function applyEntry(store: Store, { index, data }: Entry): void {
-  store.write(revisionKey(index), data);
-  if (index % 3 === 0 && index > 6) store.delete(revisionKey(index - 5));
+  writeRevision(store, index, data);
+  if (index % 3 === 0 && index > 6) store.dropRevision(index - 5, 0);
   store.write(Uint8Array.of(LEASE_SPACE, index % 40), data.subarray(0, 16));
   if (index % 4 === 0) store.delete(Uint8Array.of(LEASE_SPACE, (index + 20) % 40));
   if (index % 10 === 0) store.write(CONF_KEY, encodeUtf8(`configuration ${index}`));
@@ -34,11 +33,13 @@ export function applyEntry(store: Store, { index, data }: Entry): void {
 const keeper = (records: Records): Store => ({
   write: (key, value) => void records.set(toHex(key), value),
   delete: (key) => void records.delete(toHex(key)),
+  writeRevision: (main, sub, record) => void records.set(toHex(revisionKey(main, sub)), record.slice(RECORD_CRC_BYTES)),
+  dropRevision: (main, sub) => void records.delete(toHex(revisionKey(main, sub))),
 });
 
 export const textOf = (index: number): string => `${index} `.repeat(TEXT_BYTES).slice(0, TEXT_BYTES);
 
-const seedState = (store: Store): void => store.write(CONF_KEY, encodeUtf8("configuration 0"));
+const seedState = (store: Pick<Store, "write">): void => store.write(CONF_KEY, encodeUtf8("configuration 0"));
 
 const expected = new Map<number, Records>();
 

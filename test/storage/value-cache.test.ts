@@ -1,4 +1,5 @@
 import { describe, expect, test } from "vitest";
+import { RevisionRun } from "../../src/storage/revision-run.ts";
 import { ABSENT, ValueCache } from "../../src/storage/value-cache.ts";
 
 /** With its overhead, one value of 20 bytes under a name of 5 counts 125. */
@@ -51,7 +52,7 @@ describe("ValueCache", () => {
         [name(1), ABSENT],
       ]);
       for (let n = 2; n < count; n++) flushed.set(name(n), value(2));
-      cache.absorb(flushed);
+      cache.absorb(flushed, new RevisionRun());
       expect(cache.get(name(0))).toEqual(value(2));
       expect(cache.get(name(1))).toBe(ABSENT);
       expect(cache.get(name(count - 1))).toEqual(value(2));
@@ -65,7 +66,8 @@ describe("ValueCache", () => {
   test("flushes without end stay within the budget, the newest kept", () => {
     const cache = new ValueCache(20_000);
     for (let flush = 0; flush < 100; flush++) {
-      cache.absorb(new Map(Array.from({ length: 1 + (flush % 30) }, (_, n) => [`${flush}.${n}`, value(n)])));
+      const flushed = Array.from({ length: 1 + (flush % 30) }, (_, n) => [`${flush}.${n}`, value(n)] as const);
+      cache.absorb(new Map(flushed), new RevisionRun());
     }
     let bytes = 0;
     for (let flush = 0; flush < 100; flush++) {

@@ -7,11 +7,13 @@ import { isReadOnlyTxn } from "../../src/kv/txn.ts";
 import type { Command, Envelope } from "../../src/machine/command.ts";
 import { encodeEnvelope } from "../../src/machine/envelope-codec.ts";
 import { type Applied, type Machine, MachineLoader, type SlicedRead } from "../../src/machine/machine.ts";
+import { revisionKey } from "../../src/machine/records.ts";
 import { HEADROOM, type StateStore } from "../../src/machine/state-store.ts";
 import type { OperationId } from "../../src/protocol/channel.ts";
 import type { KeyValue } from "../../src/protocol/key-value.ts";
 import type { Request } from "../../src/protocol/requests.ts";
 import type { Result } from "../../src/protocol/responses.ts";
+import { roomyRecord } from "../../src/storage/state-record.ts";
 
 /** Keeps what it is given, as its contract says; hands out copies. */
 export class MemoryState implements StateStore {
@@ -29,16 +31,17 @@ export class MemoryState implements StateStore {
     this.records.set(nameOf(key), value);
   }
 
-  writeRecord(name: string, record: Uint8Array): void {
-    this.records.set(name, record.subarray(HEADROOM));
+  readRevision(main: number, sub: number): Uint8Array | undefined {
+    const payload = this.records.get(nameOf(revisionKey(main, sub)));
+    return payload === undefined ? undefined : roomyRecord(payload);
   }
 
-  readRecord(name: string): Uint8Array | undefined {
-    const payload = this.records.get(name);
-    if (payload === undefined) return undefined;
-    const record = new Uint8Array(HEADROOM + payload.length);
-    record.set(payload, HEADROOM);
-    return record;
+  writeRevision(main: number, sub: number, record: Uint8Array): void {
+    this.write(revisionKey(main, sub), record.subarray(HEADROOM));
+  }
+
+  dropRevision(main: number, sub: number): void {
+    this.delete(revisionKey(main, sub));
   }
 
   delete(key: Uint8Array): void {

@@ -7,6 +7,8 @@ import type { Entry } from "../../src/raft/entry.ts";
 import type { ConfState } from "../../src/raft/membership-types.ts";
 import type { HardState } from "../../src/raft/ready.ts";
 import type { Identity } from "../../src/storage/record.ts";
+import type { StateBackend } from "../../src/storage/state-backend.ts";
+import { roomyRecord } from "../../src/storage/state-record.ts";
 import type { WalBatch } from "../../src/storage/wal.ts";
 
 export const checksum: Checksum = (bytes, previous = 0) => crc32(bytes, previous);
@@ -44,6 +46,11 @@ export function revisionKey(main: number, sub = 0): Uint8Array {
   view.setUint32(5, main >>> 0);
   view.setUint32(9, sub);
   return key;
+}
+
+/** A record of a revision, with the room that the backend wants in front. */
+export function writeRevision(state: Pick<StateBackend, "writeRevision">, main: number, payload: Uint8Array): void {
+  state.writeRevision(main, 0, roomyRecord(payload));
 }
 
 export const at = (index: number, atTerm: number) => ({ index: logIndex(index), term: term(atTerm) });
