@@ -1,117 +1,45 @@
-/** A member's figures as Prometheus text, under etcd's names, so that its dashboards and alerts carry over. */
+/**
+ * What a member measures of itself while it runs. The page of all figures, and the library that writes it, come with the
+ * first who asks for it: most embedding programs never do, and it takes 2 MB and some 50 ms to load. What the library measures
+ * of the process (its processor time, its collector) it measures from then on.
+ */
 import { monitorEventLoopDelay } from "node:perf_hooks";
-import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from "prom-client";
-import type { Figures, MetricsSink } from "../server/metrics.ts";
-
-const GAUGES: readonly [name: string, help: string, read: (f: Figures) => number][] = [
-  ["etcd_server_has_leader", "1 if a leader is known", (f) => Number(f.hasLeader)],
-  ["etcd_server_is_leader", "1 if this member leads", (f) => Number(f.isLeader)],
-  ["etcd_server_is_learner", "1 if this member is a learner", (f) => Number(f.isLearner)],
-  ["etcd_server_proposals_committed_total", "last committed index", (f) => f.proposalsCommitted],
-  ["etcd_server_proposals_applied_total", "last applied index", (f) => f.proposalsApplied],
-  ["etcd_server_proposals_pending", "proposals waiting to be applied", (f) => f.proposalsPending],
-  ["etcd_mvcc_db_total_size_in_bytes", "size of the state on disk", (f) => f.dbSizeBytes],
-  ["etcd_mvcc_db_total_size_in_use_in_bytes", "size of the state in use", (f) => f.dbSizeInUseBytes],
-  ["etcd_server_quota_backend_bytes", "quota of the state, 0 if there is none", (f) => f.quotaBytes],
-  ["quorate_leases", "leases that exist", (f) => f.leases],
-  ["etcd_debugging_mvcc_keys_total", "live keys", (f) => f.keys],
-  ["etcd_debugging_mvcc_current_revision", "current revision", (f) => f.revision],
-  ["etcd_debugging_mvcc_compact_revision", "last compacted revision", (f) => f.compactRevision],
-  ["quorate_wal_size_bytes", "size of the log on disk", (f) => f.walSizeBytes],
-  ["quorate_peers_connected", "peers with a connection", (f) => f.peersConnected],
-  ["etcd_debugging_mvcc_watch_stream_total", "watch streams", (f) => f.watchStreams],
-  ["etcd_debugging_mvcc_watcher_total", "watchers", (f) => f.watchers],
-  ["etcd_debugging_mvcc_slow_watcher_total", "watchers that have not seen everything yet", (f) => f.slowWatchers],
-  ["quorate_ledger_clients", "clients registered for exactly-once writes", (f) => f.ledgerClients],
-  ["quorate_ledger_operations", "writes not yet acknowledged by their clients", (f) => f.ledgerOperations],
-  ["quorate_ledger_result_bytes", "results kept for repeated writes", (f) => f.ledgerResultBytes],
-  ["quorate_peers_known", "peers in the membership", (f) => f.peersKnown],
-];
-
-const COUNTERS: readonly [name: string, help: string, read: (f: Figures) => number][] = [
-  ["etcd_server_leader_changes_seen_total", "leader changes seen", (f) => f.leaderChanges],
-  ["etcd_server_proposals_failed_total", "proposals that failed", (f) => f.proposalsFailed],
-  ["etcd_mvcc_put_total", "puts applied", (f) => f.puts],
-  ["etcd_mvcc_delete_total", "deletes applied", (f) => f.deletes],
-  ["etcd_mvcc_txn_total", "txns applied", (f) => f.txns],
-  ["etcd_mvcc_range_total", "ranges served", (f) => f.ranges],
-  ["etcd_debugging_lease_granted_total", "leases granted", (f) => f.leasesGranted],
-  ["etcd_debugging_lease_revoked_total", "leases that ended, whatever ended them", (f) => f.leasesRevoked],
-  ["etcd_debugging_lease_renewed_total", "keep-alives that this member answered as the leader", (f) => f.leasesRenewed],
-  ["etcd_debugging_server_lease_expired_total", "leases that ended by their time", (f) => f.leasesExpired],
-  ["quorate_ledger_registrations_total", "registrations of clients applied", (f) => f.registrations],
-  ["quorate_ledger_hits_total", "repeated writes answered without being applied again", (f) => f.ledgerHits],
-  ["quorate_slow_disk_writes_total", "log writes longer than an election timeout", (f) => f.slowDisk],
-  ["quorate_watches_refused_total", "watch streams refused because of too many watchers", (f) => f.watchesRefused],
-  ["quorate_snapshots_sent_total", "snapshots delivered to followers", (f) => f.snapshotsSent],
-  ["quorate_snapshots_installed_total", "snapshots installed", (f) => f.snapshotsInstalled],
-];
-
-const powers = (start: number, count: number): number[] => Array.from({ length: count }, (_, i) => start * 2 ** i);
+import type { MetricsSink } from "../server/metrics.ts";
+import { Histogram } from "./histogram.ts";
+import type { MetricsPage } from "./metrics-page.ts";
 
 export function prometheusMetrics(): MetricsSink & { close(): void } {
-  const registry = new Registry();
-  collectDefaultMetrics({ register: registry });
-  const registers = [registry];
-  const gauges = GAUGES.map(([name, help, read]) => ({ metric: new Gauge({ name, help, registers }), read }));
-  const counters = COUNTERS.map(([name, help, read]) => ({ metric: new Counter({ name, help, registers }), read }));
-  const alarms = new Gauge({
-    name: "etcd_debugging_server_alarms",
-    help: "1 for each alarm that stands",
-    labelNames: ["server_id", "alarm_type"],
-    registers,
-  });
-  const fsync = new Histogram({
-    name: "etcd_disk_wal_fsync_duration_seconds",
-    help: "time of one synchronous log write",
-    buckets: powers(0.001, 14),
-    registers,
-  });
-  const flush = new Histogram({
-    name: "etcd_disk_backend_commit_duration_seconds",
-    help: "time of one state flush",
-    buckets: powers(0.001, 14),
-    registers,
-  });
-  const roundTrip = new Histogram({
-    name: "etcd_network_peer_round_trip_time_seconds",
-    help: "round trip to a peer",
-    labelNames: ["To"],
-    buckets: powers(0.0001, 16),
-    registers,
-  });
+  const fsync = new Histogram("etcd_disk_wal_fsync_duration_seconds", "time of one synchronous log write", 0.001, 14);
+  const flush = new Histogram("etcd_disk_backend_commit_duration_seconds", "time of one state flush", 0.001, 14);
+  const roundTrip = new Histogram(
+    "etcd_network_peer_round_trip_time_seconds",
+    "round trip to a peer",
+    0.0001,
+    16,
+    "To",
+  );
   const delay = monitorEventLoopDelay({ resolution: 20 });
   delay.enable();
-  const delayP99 = new Gauge({
-    name: "quorate_event_loop_delay_p99_seconds",
-    help: "event loop delay, p99",
-    registers,
-  });
-  const delayMax = new Gauge({
-    name: "quorate_event_loop_delay_max_seconds",
-    help: "event loop delay, maximum",
-    registers,
-  });
+  let page: Promise<MetricsPage> | undefined;
+  const load = async (): Promise<MetricsPage> => {
+    const { MetricsPage } = await import("./metrics-page.ts");
+    return new MetricsPage({
+      histograms: [fsync, flush, roundTrip],
+      delayP99: () => delay.percentile(99) / 1e9,
+      delayMax: () => delay.max / 1e9,
+    });
+  };
   return {
     walFsync: (seconds) => fsync.observe(seconds),
     stateFlush: (seconds) => flush.observe(seconds),
-    peerRoundTrip: (peer, seconds) => roundTrip.labels(peer.toString(16)).observe(seconds),
+    peerRoundTrip: (peer, seconds) => roundTrip.observe(seconds, peer.toString(16)),
     async render(figures) {
-      const now = figures();
-      for (const { metric, read } of gauges) metric.set(read(now));
-      for (const { metric, read } of counters) {
-        metric.reset();
-        metric.inc(read(now));
-      }
-      alarms.reset();
-      for (const { member, alarm } of now.alarms) alarms.labels(member.toString(16), alarm.toUpperCase()).set(1);
-      delayP99.set(delay.percentile(99) / 1e9);
-      delayMax.set(delay.max / 1e9);
-      return registry.metrics();
+      page ??= load();
+      return (await page).render(figures());
     },
     close() {
       delay.disable();
-      registry.clear();
+      void page?.then((loaded) => loaded.close());
     },
   };
 }
