@@ -88,7 +88,6 @@ export class Watch implements AsyncIterableIterator<WatchBatch>, AsyncDisposable
   #next: number;
   /** Of a message that comes in parts, those that came. */
   #parts: WireEvent[] = [];
-  #partBytes = 0;
   /** Attempts since the last one that was let in. */
   #attempts = 0;
   /** Members that cannot serve a watch, since then. */
@@ -222,13 +221,15 @@ export class Watch implements AsyncIterableIterator<WatchBatch>, AsyncDisposable
       return;
     }
     if (compactRevision !== 0) return;
-    this.#partBytes += bytes;
-    if (response.fragment || this.#parts.length > 0) this.#parts = this.#parts.concat(response.events);
-    if (response.fragment) return;
-    const events = this.#parts.length > 0 ? this.#parts : response.events;
-    const weight = this.#partBytes;
+    if (response.fragment) {
+      for (const event of response.events) this.#parts.push(event);
+      // The reader gets a revision whole, so its parts cannot wait for the reader.
+      stream.consumed(bytes);
+      return;
+    }
+    const events = this.#parts.length > 0 ? this.#parts.concat(response.events) : response.events;
+    const weight = bytes;
     this.#parts = [];
-    this.#partBytes = 0;
     const last = events.at(-1);
     const at = last === undefined ? header.revision : last.kv.modRevision;
     this.#next = Math.max(this.#next, at + 1);
@@ -252,7 +253,6 @@ export class Watch implements AsyncIterableIterator<WatchBatch>, AsyncDisposable
     this.#stream = undefined;
     // What came of a message in parts comes again, whole.
     this.#parts = [];
-    this.#partBytes = 0;
     const members = this.#host.members();
     this.#attempts += 1;
     if (isRefusedHere(error)) this.#refusedBy.add(channel);

@@ -10,11 +10,35 @@ export interface Change extends KeyValue {
   readonly expired?: true;
 }
 
-/** The changes of one revision in the order of execution: a change's place here is its sub revision. */
-export type Changes = readonly Change[];
-
 /** A record as its store keeps it: one change, in that store's own bytes. */
 type Kept = Uint8Array;
+
+/**
+ * The changes of one revision in the order of execution: a change's place here is its sub revision. Each is made when it is
+ * asked for, so that a revision of thousands costs no more than what is read of it; all stay, whatever is evicted.
+ */
+export class Changes {
+  readonly length: number;
+  readonly #revision: number;
+  readonly #kept: Kept | readonly Kept[];
+  readonly #told: (revision: number, record: Kept) => Change;
+
+  constructor(revision: number, kept: Kept | readonly Kept[], told: (revision: number, record: Kept) => Change) {
+    this.length = kept instanceof Uint8Array ? 1 : kept.length;
+    this.#revision = revision;
+    this.#kept = kept;
+    this.#told = told;
+  }
+
+  at(sub: number): Change {
+    const kept = this.#kept;
+    return this.#told(this.#revision, kept instanceof Uint8Array ? kept : kept[sub]!);
+  }
+
+  *[Symbol.iterator](): Generator<Change> {
+    for (let sub = 0; sub < this.length; sub++) yield this.at(sub);
+  }
+}
 
 /** What takes the place of an evicted revision until the array is cut. */
 const EVICTED: readonly Kept[] = [];
@@ -88,12 +112,11 @@ export class History {
     }
   }
 
-  /** The changes of one revision, made anew; `undefined` if it is not here (any more, or yet). */
+  /** The changes of one revision; `undefined` if it is not here (any more, or yet). */
   changesAt(revision: number): Changes | undefined {
     if (revision < this.#first || revision >= this.#next) return undefined;
     const kept = this.#revisions[this.#head + (revision - this.#first)]!;
-    if (kept instanceof Uint8Array) return [this.#told(revision, kept)];
-    return kept.map((record) => this.#told(revision, record));
+    return new Changes(revision, kept, this.#told);
   }
 
   #evict(): void {

@@ -71,8 +71,12 @@ class Cursor {
   readonly start: number;
   readonly progressNotify: boolean;
   readonly fragment: boolean;
-  /** First revision not delivered. While synced it may lag: nothing that matches lies in between. */
+  /** First revision not delivered whole. While synced it may lag: nothing that matches lies in between. */
   next: number;
+  /** Of that revision, the first change not delivered. */
+  sub = 0;
+  /** What the parts of a revision are stamped with, while not all of them were delivered. */
+  stamp: number | undefined;
   /** Everything was delivered up to the revision at which this became so; what comes later wakes it. */
   synced = false;
   /** Ended by a compaction; its id stays taken until the client cancels it. */
@@ -268,7 +272,7 @@ export class WatchHub {
       const changes = store.history.changesAt(revision);
       for (let sub = 0; changes === undefined || sub < changes.length; sub++) {
         // A revision too large for the history is read back from the state; the pin keeps it whole.
-        const kv = changes === undefined ? this.#source.find(revision, sub) : changes[sub];
+        const kv = changes === undefined ? this.#source.find(revision, sub) : changes.at(sub);
         if (kv === undefined && sub === 0) throw revisionMissing(revision);
         if (kv === undefined) break;
         budget.left -= 1 + this.#index.matches(toByteString(kv.key), wake);
@@ -345,19 +349,25 @@ export class WatchHub {
       this.#enqueue(cursor);
     } else {
       const { pinned, unpin } = pinFor(this.#source, cursor.next);
-      const reader = new BatchReader(this.#source, cursor.selection, cursor.next, pinned, lane.budget);
+      const partBytes = cursor.fragment ? this.#fragmentBytes : undefined;
+      const reader = new BatchReader(this.#source, cursor.selection, cursor, pinned, lane.budget, partBytes);
       lane.reading = { cursor, slices: reader.read(), unpin };
     }
   }
 
-  #deliver(cursor: Cursor, { events, bytes, next, isLive }: Batch): void {
-    cursor.next = next;
+  #deliver(cursor: Cursor, { events, bytes, next, sub, isLive }: Batch): void {
     const last = events[events.length - 1];
-    if (last !== undefined) {
+    const stamp = cursor.stamp ?? (isLive && last !== undefined ? last.kv.modRevision : this.#source.store.revision);
+    const hasBegun = cursor.stamp !== undefined;
+    cursor.next = next;
+    cursor.sub = sub;
+    cursor.stamp = sub > 0 ? stamp : undefined;
+    // What was begun is ended, also if a compaction has taken the rest of it.
+    if (last !== undefined || hasBegun) {
       cursor.hadEvents = true;
-      const revision = isLive ? last.kv.modRevision : this.#source.store.revision;
-      if (cursor.fragment && bytes >= this.#fragmentBytes) this.#sendParts(cursor, revision, events);
-      else cursor.stream.send(cursor.id, revision, { events });
+      if (sub > 0) cursor.stream.send(cursor.id, stamp, { events, fragment: true });
+      else if (cursor.fragment && bytes >= this.#fragmentBytes) this.#sendParts(cursor, stamp, events);
+      else cursor.stream.send(cursor.id, stamp, { events });
     }
     // What the sink did with it may have ended the watcher.
     if (!cursor.stream.has(cursor)) return;

@@ -31,8 +31,10 @@ export interface Selection {
 export interface Batch {
   readonly events: WatchEvent[];
   bytes: number;
-  /** First revision that the batch says nothing about. */
+  /** First revision that the batch does not tell whole. */
   next: number;
+  /** Of that revision, the first change that is not told; 0: it says nothing about it. */
+  sub: number;
   /** It began in the history: the watcher keeps up. */
   readonly isLive: boolean;
 }
@@ -41,6 +43,11 @@ export interface Batch {
 const BATCH_EVENTS = 128;
 const BATCH_BYTES = 512 << 10;
 const BATCH_REVISIONS = 1_000;
+/**
+ * A revision of more than this is told in parts to those who take parts, each a batch of its own: so a range delete of a
+ * million keys neither holds the loop while it is encoded, nor fills a connection that is not read.
+ */
+const PART_EVENTS = 1_024;
 
 /** A span with at most so many keys is read key by key; a wider one revision by revision. */
 const NARROW_KEYS = 1_024;
@@ -62,14 +69,27 @@ export class BatchReader {
   /** Above it, nothing can be dropped. At it a compaction may have dropped all but a key's last record. */
   readonly #pinned: number;
   readonly #budget: Budget;
+  /** Bytes of a part; `undefined`: a revision is told whole. */
+  #partBytes: number | undefined;
+  /** Of the first revision, where an earlier batch ended. */
+  #from: number;
 
-  constructor(source: WatchSource, selection: Selection, next: number, pinned: number, budget: Budget) {
+  constructor(
+    source: WatchSource,
+    selection: Selection,
+    from: Pick<Batch, "next" | "sub">,
+    pinned: number,
+    budget: Budget,
+    partBytes?: number,
+  ) {
     this.#source = source;
     this.#selection = selection;
     this.#until = source.store.revision;
     this.#pinned = pinned;
     this.#budget = budget;
-    this.#batch = { events: [], bytes: 0, next, isLive: next >= source.store.history.first };
+    this.#from = from.sub;
+    this.#partBytes = partBytes === undefined ? undefined : Math.min(partBytes, BATCH_BYTES);
+    this.#batch = { events: [], bytes: 0, next: from.next, sub: 0, isLive: from.next >= source.store.history.first };
   }
 
   *read(): Slices<Batch> {
@@ -82,16 +102,19 @@ export class BatchReader {
     const end = Math.min(this.#until, batch.next + BATCH_REVISIONS - 1);
     while (batch.next <= end && !this.#isFull()) {
       const changes = this.#source.store.history.changesAt(batch.next);
-      if (changes !== undefined) yield* this.#readChanges(batch.next, changes);
-      else if (batch.next > this.#pinned) yield* this.#readRevision(batch.next);
-      else yield* this.#readCompacted(batch.next);
+      let isWhole: boolean;
+      if (changes !== undefined) isWhole = yield* this.#readChanges(batch.next, changes);
+      else if (batch.next > this.#pinned) isWhole = yield* this.#readRevision(batch.next);
+      else isWhole = yield* this.#readCompacted(batch.next);
+      if (!isWhole) return batch;
       batch.next += 1;
+      this.#from = 0;
     }
     return batch;
   }
 
-  /** One revision of the history: all of it, whatever a compaction dropped meanwhile. */
-  *#readChanges(revision: number, changes: Changes): Slices<void> {
+  /** One revision of the history: all of it, whatever a compaction dropped meanwhile. False: the batch ends within it. */
+  *#readChanges(revision: number, changes: Changes): Slices<boolean> {
     const { span } = this.#selection;
     // Among the many changes of one revision, those of a few keys are found through the keys.
     const isLong = span.single ? changes.length > 1 : changes.length > NARROW_KEYS;
@@ -104,41 +127,46 @@ export class BatchReader {
         if (this.#budget.left <= 0) yield;
       }
       subs.sort((a, b) => a - b);
-      for (const sub of subs) yield* this.#take(changes[sub]!);
-      return;
+      for (const sub of subs) if (sub >= this.#from && !(yield* this.#take(changes.at(sub), sub))) return false;
+      return true;
     }
-    for (const kv of changes) {
+    for (let sub = this.#from; sub < changes.length; sub++) {
+      const kv = changes.at(sub);
       this.#budget.left -= 1;
-      if (holds(span, toByteString(kv.key))) yield* this.#take(kv);
+      if (holds(span, toByteString(kv.key)) && !(yield* this.#take(kv, sub))) return false;
       if (this.#budget.left <= 0) yield;
     }
+    return true;
   }
 
   /** One revision of the state, record by record: all are there, numbered from 0. */
-  *#readRevision(revision: number): Slices<void> {
+  *#readRevision(revision: number): Slices<boolean> {
     // An empty store stands at revision 1, which changed nothing.
-    if (revision <= 1) return;
-    for (let sub = 0; ; sub++) {
+    if (revision <= 1) return true;
+    for (let sub = this.#from; ; sub++) {
       const kv = this.#source.find(revision, sub);
       if (kv === undefined) {
-        if (sub > 0) return;
+        if (sub > 0) return true;
         throw revisionMissing(revision);
       }
-      if (holds(this.#selection.span, toByteString(kv.key))) yield* this.#take(kv);
-      else this.#budget.left -= 1;
+      if (!holds(this.#selection.span, toByteString(kv.key))) this.#budget.left -= 1;
+      else if (!(yield* this.#take(kv, sub))) return false;
       if (this.#budget.left <= 0) yield;
     }
   }
 
   /** The revision compacted at, whose records may have gaps: where a key has two of them, the first may be gone. */
-  *#readCompacted(revision: number): Slices<void> {
+  *#readCompacted(revision: number): Slices<boolean> {
+    // What is left of it is looked for among all keys: not again for each part.
+    this.#partBytes = undefined;
     let subs: number[] = [];
     const { store } = this.#source;
     yield* store.walk(this.#selection.span, this.#budget, (name) => {
       this.#recordsAt(name, revision, subs);
     });
     subs = yield* sortInSlices(subs, (a, b) => a - b, this.#budget);
-    for (const sub of subs) yield* this.#take(store.records.read(revision, sub));
+    for (const sub of subs) if (sub >= this.#from) yield* this.#take(store.records.read(revision, sub), sub);
+    return true;
   }
 
   /** A few keys, from the state: their records are known, so nothing else is read. */
@@ -159,6 +187,7 @@ export class BatchReader {
         for (; record < index.count; record++) {
           const main = index.mainOf(record);
           if (main > this.#until) break;
+          if (main === batch.next && index.subOf(record) < this.#from) continue;
           if (taken >= BATCH_EVENTS && main !== last) {
             complete = Math.min(complete, last);
             break;
@@ -181,25 +210,37 @@ export class BatchReader {
         return;
       }
       done = main;
-      yield* this.#take(store.records.read(main, sub));
+      if (!(yield* this.#take(store.records.read(main, sub), sub))) {
+        batch.next = main;
+        return;
+      }
     }
     batch.next = complete + 1;
   }
 
-  *#take(kv: Change): Slices<void> {
+  /** False: the batch ends before this change of its revision. */
+  *#take(kv: Change, sub: number): Slices<boolean> {
     const { noPut, noDelete, prevKv } = this.#selection;
     this.#budget.left -= 1;
     const isDelete = kv.version === 0;
-    if (isDelete ? noDelete : noPut) return;
+    if (isDelete ? noDelete : noPut) return true;
     const previous = prevKv ? this.#previous(kv) : undefined;
     const batch = this.#batch;
     const event: WatchEvent =
       kv.expired === true
         ? { type: "delete", kv, prevKv: previous, expired: true }
         : { type: isDelete ? "delete" : "put", kv, prevKv: previous };
+    const weight = weightOf(event);
+    if (this.#partBytes !== undefined && batch.events.length > 0) {
+      if (batch.events.length >= PART_EVENTS || batch.bytes + weight >= this.#partBytes) {
+        batch.sub = sub;
+        return false;
+      }
+    }
     batch.events.push(event);
-    batch.bytes += weightOf(event);
+    batch.bytes += weight;
     if (this.#budget.left <= 0) yield;
+    return true;
   }
 
   /** The key as it was before the event's revision; none if it is created there, or if that is compacted (section 4.5). */

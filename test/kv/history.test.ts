@@ -18,8 +18,10 @@ const record = (key: string, size = 0): Uint8Array => bytes(key.padEnd(size, "\0
 const historyOf = (budget: number): History =>
   new History(budget, 2, (at, kept) => kv(text(kept).replaceAll("\0", ""), at));
 
-const keysAt = (history: History, at: number): string[] | undefined =>
-  history.changesAt(at)?.map(({ key }) => text(key));
+const keysAt = (history: History, at: number): string[] | undefined => {
+  const changes = history.changesAt(at);
+  return changes === undefined ? undefined : Array.from(changes, ({ key }) => text(key));
+};
 
 /** Publishes `count` revisions of one change each; returns what one weighs. */
 function fill(history: History, from: number, count: number, size = 0): number {
@@ -85,7 +87,7 @@ describe("History", () => {
     member.ask({ kind: "deleteRange", key: bytes("a"), rangeEnd: bytes("\0") });
     const { history } = member.machine;
     expect(keysAt(history, 4)).toEqual(["a", "b"]);
-    expect(history.changesAt(4)![0]).toEqual({ ...kv("a", 4), createRevision: 0, version: 0 });
+    expect(history.changesAt(4)!.at(0)).toEqual({ ...kv("a", 4), createRevision: 0, version: 0 });
     // A read, a refused write and a delete of nothing make no revision, and no history.
     member.ask({ kind: "deleteRange", key: bytes("zzz") });
     expect(history.changesAt(5)).toBeUndefined();

@@ -182,7 +182,7 @@ describe("txn", () => {
   test("all changes are one revision, ranked in the order of execution", () => {
     const member = example();
     run(member, txn([put("z"), txn([put("y"), del("a")]), put("x")]));
-    const changes = member.machine.history.changesAt(7)!;
+    const changes = [...member.machine.history.changesAt(7)!];
     expect(changes.map(({ key, version }, sub) => [String.fromCharCode(...key), version, sub])).toEqual([
       ["z", 1, 0],
       ["y", 1, 1],
@@ -234,9 +234,10 @@ describe("txn", () => {
     expect(show(run(member, txn([del("a", "\0"), put("a", "n"), get("a")])))).toMatchObject({
       results: [{ deleted: 2 }, {}, { kvs: [{ create: 7, mod: 7, version: 1 }], count: 1 }],
     });
-    const changes = member.machine.history
-      .changesAt(7)!
-      .map(({ key, version }) => [String.fromCharCode(...key), version]);
+    const changes = Array.from(member.machine.history.changesAt(7)!, ({ key, version }) => [
+      String.fromCharCode(...key),
+      version,
+    ]);
     expect(changes).toEqual([
       ["a", 0],
       ["b", 0],

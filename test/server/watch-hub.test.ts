@@ -644,6 +644,49 @@ describe("fragments", () => {
   });
 });
 
+describe("a revision that is very large", () => {
+  const many = Array.from({ length: 3_000 }, (_, i) => ({ put: `k${String(i).padStart(4, "0")}` }));
+
+  test.each([
+    ["from the history", ENOUGH, "", 0],
+    ["from the state", 1_000, "", 0],
+    ["of a few of its keys, from the state", 1_000, "k01", 0],
+    ["though it is compacted at in the middle of it", 1_000, "", 2],
+  ])("is told in parts of its own, each as the reader takes it: %s", (_what, historyBytes, prefix, compactAt) => {
+    const { source, sink, stream, watch, write, settle } = world({ source: new MemorySource(historyBytes) });
+    const end = prefix === "" ? "l" : "k02";
+    if (historyBytes === ENOUGH) watch("k", { end, fragment: true });
+    write(...many);
+    write({ put: "last" });
+    if (historyBytes !== ENOUGH) watch(prefix === "" ? "k" : prefix, { end, fragment: true, startRevision: 2 });
+    sink.take();
+    sink.onSend = () => {
+      sink.writable = false;
+    };
+    const told: string[] = [];
+    const parts: [fragment: boolean, events: number, revision: number][] = [];
+    for (let turn = 0; turn < 10; turn++) {
+      sink.writable = true;
+      stream.resume();
+      settle();
+      expect(sink.messages.length).toBeLessThanOrEqual(1);
+      for (const { fragment, events, revision } of sink.messages) {
+        parts.push([fragment, events.length, revision]);
+        told.push(...events.map(({ kv }) => decodeUtf8(kv.key)));
+      }
+      sink.messages = [];
+      if (turn === 0 && compactAt > 0) {
+        source.store.compact(compactAt);
+        source.dropSome(10_000);
+      }
+    }
+    expect(told).toEqual(many.map(({ put }) => put).filter((key) => key.startsWith(prefix)));
+    const stamp = historyBytes === ENOUGH ? 2 : 3;
+    const sizes = prefix !== "" ? [100] : compactAt > 0 ? [1_024, 1_976] : [1_024, 1_024, 952];
+    expect(parts).toEqual(sizes.map((size, i) => [i < sizes.length - 1, size, stamp]));
+  });
+});
+
 describe("progress", () => {
   test("is told on request when every watcher of the stream has seen everything", () => {
     const { sink, stream, watch, write, settle } = world();
@@ -841,6 +884,8 @@ interface Watched {
   readonly start: number;
   readonly told: string[];
   lastRevision: number;
+  /** In the middle of what comes in parts. */
+  isPartial: boolean;
   ended: "no" | "by client" | "compacted";
 }
 
@@ -852,7 +897,7 @@ interface Party {
 
 describe("watches", () => {
   test(`are ordered, unique, atomic and complete, whatever else happens (seed ${seed})`, () => {
-    const total = { events: 0, compacted: 0, progress: 0, replaced: 0, fromState: 0 };
+    const total = { events: 0, compacted: 0, progress: 0, replaced: 0, fromState: 0, parts: 0 };
     for (let run = 0; run < 40; run++) runOnce(prng(seed + run), total);
     for (const [what, count] of Object.entries(total)) expect(count, what).toBeGreaterThan(30);
   });
@@ -868,6 +913,7 @@ describe("watches", () => {
       random: seededRandom(1),
       onFailure: (error) => failures.push(error),
       progressIntervalMs: 500,
+      fragmentBytes: 300,
     });
     const watched: Watched[] = [];
     const parties: Party[] = [];
@@ -886,9 +932,15 @@ describe("watches", () => {
           expect(modRevision).toBeGreaterThanOrEqual(Math.max(one.lastRevision, one.start));
           one.told.push(withoutPrevious(show(event)));
         }
-        if (events.length > 0) {
+        // What was begun in parts goes on, or the watcher ends.
+        if (one.isPartial) expect(events.length > 0 || message.canceled || !message.fragment).toBe(true);
+        const wasPartial = one.isPartial;
+        one.isPartial = message.fragment;
+        if (message.fragment) {
+          total.parts! += 1;
+        } else if (events.length > 0 || (wasPartial && !message.canceled)) {
           // Atomic: the next message begins above the last revision of this one.
-          one.lastRevision = events.at(-1)!.kv.modRevision + 1;
+          if (events.length > 0) one.lastRevision = events.at(-1)!.kv.modRevision + 1;
           total.events! += events.length;
           if (revision > one.lastRevision - 1) total.fromState! += 1;
         } else if (message.canceled) {
@@ -926,7 +978,19 @@ describe("watches", () => {
       const [noPut, noDelete] = [random() < 0.1, random() < 0.1];
       const id = watched.length + 1;
       const start = startRevision === 0 ? current + 1 : startRevision;
-      watched.push({ stream: party, id, key, end, noPut, noDelete, start, told: [], lastRevision: 0, ended: "no" });
+      watched.push({
+        stream: party,
+        id,
+        key,
+        end,
+        noPut,
+        noDelete,
+        start,
+        told: [],
+        lastRevision: 0,
+        isPartial: false,
+        ended: "no",
+      });
       party.stream.create({
         key: encodeUtf8(key),
         ...(end === undefined ? {} : { rangeEnd: encodeUtf8(end) }),
@@ -935,6 +999,7 @@ describe("watches", () => {
         noPut,
         noDelete,
         progressNotify: random() < 0.3,
+        fragment: random() < 0.5,
       });
     };
     const write = (): void => {
