@@ -1,218 +1,137 @@
-/** `npm run bench:compare`: puts on a three-node quorate and, where it is found, a three-node etcd, in interleaved rounds. */
-import { type ChildProcess, execFileSync, spawn } from "node:child_process";
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, statfsSync, writeFileSync } from "node:fs";
-import { createServer } from "node:net";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-import { createInterface } from "node:readline";
-import { setTimeout as delay } from "node:timers/promises";
+/**
+ * `npm run bench:compare`: quorate, etcd and antietcd, three nodes each, on this machine and disk, in interleaved rounds:
+ * medians, ratios, budgets. Only ratios within one run count, for a machine's speed drifts.
+ *
+ * --only put,get    these questions alone (`--list` names them)
+ * --rounds, --seconds    of each case; of one round's load
+ * --contenders quorate,etcd    leave one out
+ * --json FILE, --charts DIR    the same figures for machines, and as SVG
+ */
+import { writeFileSync } from "node:fs";
 import { parseArgs } from "node:util";
-import type { ClusterReady } from "../src/cli/launcher.ts";
+import build from "../test/support/build.ts";
+import { antietcd } from "./compare/antietcd.ts";
+import { verdicts } from "./compare/budgets.ts";
+import { writeCharts } from "./compare/charts.ts";
+import type { Contender } from "./compare/cluster.ts";
+import { Comparison, type Question, type Sizes } from "./compare/comparison.ts";
+import { embedded } from "./compare/embedded.ts";
+import { etcd } from "./compare/etcd.ts";
+import { failOver } from "./compare/fail-over.ts";
+import { growth } from "./compare/growth.ts";
+import { loadQuestions } from "./compare/loads.ts";
+import { memory } from "./compare/memory.ts";
+import { nodes } from "./compare/nodes.ts";
+import { PIPE } from "./compare/pipe.ts";
+import { QUORATE } from "./compare/quorate.ts";
+import { report } from "./compare/report.ts";
+import { machineLine } from "./support/machine.ts";
+import { duration, Progress } from "./support/progress.ts";
+import { Scratch } from "./support/scratch.ts";
+
+const QUESTIONS: readonly Question[] = [...loadQuestions, embedded, memory, failOver, nodes, growth];
 
 const { values } = parseArgs({
   options: {
+    only: { type: "string" },
+    contenders: { type: "string", default: "quorate,etcd,antietcd,pipe" },
     rounds: { type: "string", default: "5" },
     seconds: { type: "string", default: "5" },
-    clients: { type: "string", default: "1,100,1000" },
+    warmup: { type: "string", default: "1" },
+    keys: { type: "string", default: "10000,100000,1000000" },
+    nodes: { type: "string", default: "3,5,7" },
+    watchers: { type: "string", default: "1000,10000" },
+    leases: { type: "string", default: "10000" },
+    "idle-seconds": { type: "string", default: "30" },
     json: { type: "string" },
+    charts: { type: "string" },
+    list: { type: "boolean", default: false },
   },
 });
-interface Figures {
-  readonly opsPerSecond: number;
-  readonly p50Ms: number;
-  readonly p99Ms: number;
-  readonly errors: number;
-  readonly cpuShare: number;
+
+if (values.list) {
+  for (const { name, title } of QUESTIONS) console.log(`${name.padEnd(18)}${title}`);
+  process.exit(0);
 }
-interface Contender {
-  readonly name: string;
-  readonly endpoints: readonly string[];
-  readonly pids: readonly number[];
-  readonly load: readonly string[];
-}
-type Row = Figures & {
-  readonly name: string;
-  readonly clients: number;
-  readonly round: number;
-  readonly rssMb: number;
+
+const numbers = (text: string): number[] => text.split(",").map(Number);
+const [watchOne = 1, watchMany = watchOne] = numbers(values.watchers);
+const sizes: Sizes = {
+  rounds: Number(values.rounds),
+  seconds: Number(values.seconds),
+  warmup: Number(values.warmup),
+  keys: numbers(values.keys),
+  nodes: numbers(values.nodes),
+  watchers: [watchOne, watchMany],
+  leases: Number(values.leases),
+  idleSeconds: Number(values["idle-seconds"]),
 };
+const questions = chosen(values.only);
 
-const TMPFS = 0x01021994;
-const dir = mkdtempSync(join(process.cwd(), "quorate-data-bench-"));
-const children: ChildProcess[] = [];
-const rows: Row[] = [];
-try {
-  if (statfsSync(dir).type === TMPFS) throw new Error(`${dir} is on tmpfs: run on a real disk, or fsync costs nothing`);
-  const contenders = [await startQuorate()];
-  const etcd = await startEtcd();
-  if (etcd !== undefined) contenders.push(etcd);
-  for (const clients of values.clients.split(",").map(Number)) {
-    for (let round = 1; round <= Number(values.rounds); round++) {
-      // One after the other: only one cluster has load at a time.
-      for (const contender of contenders) {
-        const [command, ...args] = contender.load;
-        const child = spawn(
-          command!,
-          [
-            ...args,
-            "--endpoints",
-            contender.endpoints.join(","),
-            "--clients",
-            String(clients),
-            "--seconds",
-            values.seconds,
-          ],
-          { stdio: ["ignore", "pipe", "inherit"] },
-        );
-        const figures = JSON.parse(await firstLine(child)) as Figures;
-        const rssMb = median(contender.pids.map(rss));
-        rows.push({ ...figures, name: contender.name, clients, round, rssMb });
-        process.stderr.write(
-          `${contender.name} ${clients} clients, round ${round}: ${Math.round(figures.opsPerSecond)} ops/s\n`,
-        );
-      }
+build();
+const failed: string[] = [];
+{
+  await using scratch = new Scratch("compare");
+  const missing: string[] = [];
+  const comparison = new Comparison(scratch, contendersOf(scratch, missing), sizes);
+  for (const what of missing) comparison.notes.add(what);
+  const seconds = questions.reduce((sum, question) => sum + question.seconds(comparison), 0);
+  const progress = new Progress(seconds);
+  comparison.progress = progress;
+  progress.say(`${machineLine()}: about ${duration(seconds)}`);
+  for (const note of comparison.notes) progress.say(note);
+  for (const question of questions) {
+    await comparison.attempt(question.name, () => question.ask(comparison));
+  }
+  progress.end();
+  const budgets = verdicts(comparison.samples);
+  console.log(machineLine());
+  console.log(`${sizes.rounds} rounds of ${sizes.seconds} s, one contender after the other`);
+  console.log(report(comparison, questions, budgets));
+  const { samples, contenders, notes, failures } = comparison;
+  failed.push(...failures);
+  if (values.json !== undefined) {
+    const found = {
+      machine: machineLine(),
+      sizes,
+      contenders: contenders.map(({ name, note }) => ({ name, note })),
+      samples,
+      notes: [...notes],
+      budgets,
+      failures,
+    };
+    writeFileSync(values.json, `${JSON.stringify(found, undefined, 1)}\n`);
+  }
+  if (values.charts !== undefined) writeCharts(values.charts, samples);
+}
+for (const what of failed) console.log(`FAILED: ${what}`);
+process.exit(failed.length === 0 ? 0 : 1);
+
+function chosen(only: string | undefined): readonly Question[] {
+  if (only === undefined) return QUESTIONS;
+  return only.split(",").map((name) => {
+    const found = QUESTIONS.find((question) => question.name === name);
+    if (found === undefined) throw new Error(`no question is called ${name} (--list names them)`);
+    return found;
+  });
+}
+
+/** Who cannot run here is named, and the others go on. */
+function contendersOf(scratch: Scratch, missing: string[]): Contender[] {
+  const all: Readonly<Record<string, () => Contender>> = {
+    quorate: () => QUORATE,
+    etcd: () => etcd(scratch),
+    antietcd,
+    pipe: () => PIPE,
+  };
+  return values.contenders.split(",").flatMap((name) => {
+    const make = all[name];
+    if (make === undefined) throw new Error(`no contender is called ${name}`);
+    try {
+      return [make()];
+    } catch (error) {
+      missing.push(`without ${name}: ${(error as Error).message}`);
+      return [];
     }
-  }
-  const keys = ["opsPerSecond", "p50Ms", "p99Ms", "rssMb", "cpuShare", "errors"] as const;
-  const table: Record<string, string | number>[] = [];
-  for (const clients of new Set(rows.map((row) => row.clients))) {
-    const medians = contenders.map(({ name }) => {
-      const own = rows.filter((row) => row.name === name && row.clients === clients);
-      return Object.fromEntries(keys.map((key) => [key, median(own.map((row) => row[key]))])) as Record<
-        (typeof keys)[number],
-        number
-      >;
-    });
-    contenders.forEach(({ name }, i) => {
-      table.push({
-        clients,
-        name,
-        ...Object.fromEntries(keys.map((key) => [key, Number(medians[i]![key].toFixed(2))])),
-      });
-    });
-    const [ours, theirs] = medians;
-    if (theirs !== undefined)
-      table.push({
-        clients,
-        name: "ratio",
-        ...Object.fromEntries(keys.slice(0, 4).map((key) => [key, Number((ours![key] / theirs[key]).toFixed(2))])),
-      });
-  }
-  console.table(table);
-  if (values.json !== undefined)
-    writeFileSync(values.json, `${JSON.stringify({ node: process.version, rows, medians: table }, undefined, 2)}\n`);
-} finally {
-  await Promise.all(
-    children.map(async (child) => {
-      if (child.exitCode !== null || child.signalCode !== null) return;
-      const ended = new Promise((resolve) => child.once("exit", resolve));
-      child.kill("SIGTERM");
-      await ended;
-    }),
-  );
-  rmSync(dir, { recursive: true, force: true });
-}
-
-async function startQuorate(): Promise<Contender> {
-  const child = spawn(
-    process.execPath,
-    ["dist/cli/main.js", "cluster", "--base-port", "0", "--json", "--dir", join(dir, "quorate")],
-    { stdio: ["ignore", "pipe", "ignore"] },
-  );
-  children.push(child);
-  const { members } = JSON.parse(await firstLine(child)) as ClusterReady;
-  return {
-    name: "quorate",
-    endpoints: members.map((m) => m.clientUrl),
-    pids: members.map((m) => m.pid),
-    load: [process.execPath, "--import", "tsx", "bench/quorate-load.ts"],
-  };
-}
-
-async function startEtcd(): Promise<Contender | undefined> {
-  const binary = process.env.ETCD_BIN ?? "etcd";
-  const cache = join(tmpdir(), "quorate-bench");
-  const loader = join(cache, "etcd-load");
-  try {
-    execFileSync(binary, ["--version"], { stdio: "ignore" });
-    mkdirSync(cache, { recursive: true });
-    execFileSync("go", ["build", "-o", loader, "."], {
-      cwd: "bench/etcd-load",
-      stdio: ["ignore", "ignore", "inherit"],
-    });
-  } catch (error) {
-    process.stderr.write(`without etcd: ${(error as Error).message.split("\n")[0]}\n`);
-    return undefined;
-  }
-  const ports = await Promise.all(Array.from({ length: 6 }, freePort));
-  const url = (i: number): string => `http://127.0.0.1:${ports[i]}`;
-  const initial = [0, 1, 2].map((i) => `e${i}=${url(i + 3)}`).join(",");
-  const nodes = [0, 1, 2].map((i) =>
-    spawn(
-      binary,
-      [
-        "--name",
-        `e${i}`,
-        "--data-dir",
-        join(dir, `e${i}`),
-        "--listen-client-urls",
-        url(i),
-        "--advertise-client-urls",
-        url(i),
-        "--listen-peer-urls",
-        url(i + 3),
-        "--initial-advertise-peer-urls",
-        url(i + 3),
-        "--initial-cluster",
-        initial,
-        "--initial-cluster-state",
-        "new",
-      ],
-      { stdio: "ignore" },
-    ),
-  );
-  children.push(...nodes);
-  for (let tries = 0; ; tries++) {
-    const answers = await Promise.all(
-      [0, 1, 2].map((i) =>
-        fetch(`${url(i)}/health`).then(
-          (r) => r.ok,
-          () => false,
-        ),
-      ),
-    );
-    if (answers.every(Boolean)) break;
-    if (tries > 100) throw new Error("etcd did not become healthy");
-    await delay(200);
-  }
-  return {
-    name: "etcd",
-    endpoints: [0, 1, 2].map((i) => `127.0.0.1:${ports[i]}`),
-    pids: nodes.map((n) => n.pid!),
-    load: [loader],
-  };
-}
-
-function rss(pid: number): number {
-  return Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1] ?? 0) / 1024;
-}
-
-function median(numbers: readonly number[]): number {
-  const sorted = [...numbers].sort((a, b) => a - b);
-  return sorted[Math.floor((sorted.length - 1) / 2)] ?? 0;
-}
-
-async function firstLine(child: ChildProcess): Promise<string> {
-  for await (const line of createInterface({ input: child.stdout! })) return line;
-  throw new Error("a process ended without its line");
-}
-
-function freePort(): Promise<number> {
-  return new Promise((resolve, reject) => {
-    const server = createServer().once("error", reject);
-    server.listen(0, "127.0.0.1", () => {
-      const address = server.address();
-      server.close(() => resolve(typeof address === "object" && address !== null ? address.port : 0));
-    });
   });
 }

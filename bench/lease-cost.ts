@@ -2,10 +2,10 @@
  * What keeping very many leases alive costs: CPU time at a constant rate of puts without them, with them, and without them
  * again. The two runs without are averaged, so that a machine that gets faster or slower meanwhile changes little.
  */
-import { readFileSync } from "node:fs";
 import { setTimeout as delay } from "node:timers/promises";
 import type { Client } from "../src/client/client.ts";
 import type { KeepAlive } from "../src/client/lease.ts";
+import { cpuSeconds } from "./support/process-stats.ts";
 
 export interface LeaseCostOptions {
   readonly clients: readonly Client[];
@@ -37,8 +37,6 @@ interface Run {
   readonly clientCpu: number;
 }
 
-/** Linux counts in hundredths. */
-const TICKS_PER_SECOND = 100;
 const GRANTS_MAX = 500;
 
 export async function leaseCost(options: LeaseCostOptions): Promise<LeaseCost> {
@@ -108,13 +106,6 @@ async function measure({ clients, pids, rate, seconds }: LeaseCostOptions): Prom
   const { user, system } = process.cpuUsage(own);
   const used = pids.map(cpuSeconds).reduce((sum, now, i) => sum + now - cpu[i]!, 0);
   return { puts: sent / took, cpu: used / took, clientCpu: (user + system) / 1e6 / took };
-}
-
-/** User and system time of a process so far. Linux alone tells. */
-function cpuSeconds(pid: number): number {
-  // The name, in brackets, may hold anything.
-  const fields = readFileSync(`/proc/${pid}/stat`, "utf8").split(") ")[1]!.split(" ");
-  return (Number(fields[11]) + Number(fields[12])) / TICKS_PER_SECOND;
 }
 
 function rounded(value: number): number {
