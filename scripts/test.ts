@@ -1,5 +1,5 @@
 /**
- * `npm test`: everything that CI runs. Lint and types count as one test each; the last line is `N passed, N failed`.
+ * `npm test`: everything that CI runs. Lint, types and the guard of the hot paths count as one test each; the last line is `N passed, N failed`.
  * Arguments go to vitest, so `npm test -- test/kv` narrows the suites.
  */
 import { spawnSync } from "node:child_process";
@@ -75,6 +75,7 @@ check("types", ["node_modules/ts7/bin/tsc", "-p", "tsconfig.json"]);
 // Stricter: every export of the library shows its type.
 check("types of the build", ["node_modules/ts7/bin/tsc", "-p", "tsconfig.build.json", "--noEmit"]);
 suites();
+check("guard of the hot paths", ["--import", "tsx", "bench/guard.ts"]);
 
 console.log("");
 for (const name of skipped) console.log(`skipped: ${name}`);
