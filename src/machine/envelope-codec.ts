@@ -9,9 +9,10 @@
  * Decoding trusts nothing: `FORMAT_TOO_NEW` on a version, command or operation that is not known, `RangeError` on
  * whatever else is malformed. Keys and values are views of the entry's bytes, which never change.
  */
-import { decodeUtf8, encodeUtf8, readCounter, viewOf, writeCounter } from "../base/bytes.ts";
+import { Reader, Writer } from "../base/binary.ts";
+import { encodeUtf8 } from "../base/bytes.ts";
 import { StoreError } from "../base/errors.ts";
-import { type LeaseId, leaseId, type MemberId, memberId, term } from "../base/ids.ts";
+import { type LeaseId, term } from "../base/ids.ts";
 import type { Slab } from "../base/slab.ts";
 import {
   type AlarmType,
@@ -159,7 +160,7 @@ function writeCommand(writer: Writer, command: Command, texts: Uint8Array[]): vo
       writeTxn(writer, command);
       return;
     case "compact":
-      writer.u8(command.physical ? 1 : 0);
+      writer.flag(command.physical === true);
       writer.integer(command.revision);
       return;
     case "leaseGrant":
@@ -195,20 +196,20 @@ function writeCommand(writer: Writer, command: Command, texts: Uint8Array[]): vo
       }
       return;
     case "memberAdd":
-      writer.u8(command.isLearner ? 1 : 0);
+      writer.flag(command.isLearner);
       writer.u64(command.id);
-      writer.texts(texts, 1);
-      writer.texts(texts, command.peerUrls.length);
-      writer.texts(texts, command.clientUrls.length);
+      writeTexts(writer, texts, 1);
+      writeTexts(writer, texts, command.peerUrls.length);
+      writeTexts(writer, texts, command.clientUrls.length);
       return;
     case "memberUpdate":
       writer.u64(command.id);
-      writer.texts(texts, command.peerUrls.length);
+      writeTexts(writer, texts, command.peerUrls.length);
       return;
     case "memberPublish":
       writer.u64(command.id);
-      writer.texts(texts, 1);
-      writer.texts(texts, command.clientUrls.length);
+      writeTexts(writer, texts, 1);
+      writeTexts(writer, texts, command.clientUrls.length);
       return;
     case "memberRemove":
     case "memberPromote":
@@ -226,7 +227,7 @@ function readCommand(reader: Reader, command: number): Command {
     case COMMANDS.txn:
       return readTxn(reader, 1);
     case COMMANDS.compact: {
-      const physical = reader.flags(1) === 1;
+      const physical = reader.flag();
       return { kind: "compact", revision: reader.integer(), physical };
     }
     case COMMANDS.leaseGrant:
@@ -238,31 +239,29 @@ function readCommand(reader: Reader, command: number): Command {
     }
     case COMMANDS.leaseCheckpoint: {
       const at = term(reader.counter());
-      const count = reader.u32();
-      if (count > reader.left) throw new RangeError("the count exceeds the bytes");
+      const count = reader.count(16);
       const checkpoints: { id: LeaseId; remainingTtl: number }[] = [];
       for (let i = 0; i < count; i++) checkpoints.push({ id: reader.lease(), remainingTtl: reader.integer() });
       return { kind: "leaseCheckpoint", term: at, checkpoints };
     }
     case COMMANDS.alarm: {
-      const action = reader.choice(ALARM_ACTIONS);
-      const alarm = reader.choice(ALARM_TYPES);
+      const action = reader.choice(ALARM_ACTIONS, "alarm action");
+      const alarm = reader.choice(ALARM_TYPES, "alarm");
       return { kind: "alarm", action, member: reader.member(), alarm };
     }
     case COMMANDS.clientRegister:
       return { kind: "clientRegister" };
     case COMMANDS.clientExpire: {
       const at = term(reader.counter());
-      const count = reader.u32();
-      if (count > reader.left) throw new RangeError("the count exceeds the bytes");
+      const count = reader.count(16);
       const clients: { id: number; lastSequence: number }[] = [];
       for (let i = 0; i < count; i++) clients.push({ id: reader.counter(), lastSequence: reader.counter() });
       return { kind: "clientExpire", term: at, clients };
     }
     case COMMANDS.memberAdd: {
-      const isLearner = reader.flags(1) === 1;
+      const isLearner = reader.flag();
       const id = reader.member();
-      const name = reader.text();
+      const name = readText(reader);
       return { kind: "memberAdd", id, name, peerUrls: reader.texts(), clientUrls: reader.texts(), isLearner };
     }
     case COMMANDS.memberRemove:
@@ -273,7 +272,7 @@ function readCommand(reader: Reader, command: number): Command {
       return { kind: "memberPromote", id: reader.member() };
     case COMMANDS.memberPublish: {
       const id = reader.member();
-      return { kind: "memberPublish", id, name: reader.text(), clientUrls: reader.texts() };
+      return { kind: "memberPublish", id, name: readText(reader), clientUrls: reader.texts() };
     }
     default:
       throw tooNew("command", command);
@@ -392,8 +391,8 @@ function writeRange(writer: Writer, range: RangeRequest): void {
 function readRange(reader: Reader): RangeRequest {
   const flags = reader.u16();
   if (flags >= 1 << (RANGE_FIRST_NUMBER + RANGE_NUMBERS.length)) throw new RangeError("unknown flags");
-  const sortOrder = reader.choice(SORT_ORDERS);
-  const sortTarget = reader.choice(SORT_TARGETS);
+  const sortOrder = reader.choice(SORT_ORDERS, "sort order");
+  const sortTarget = reader.choice(SORT_TARGETS, "sort target");
   const key = reader.bytes();
   const rangeEnd = flags & RANGE_HAS_END ? reader.bytes() : undefined;
   const number = (i: number): number | undefined =>
@@ -535,8 +534,8 @@ function writeCompare(writer: Writer, compare: Compare): void {
 
 function readCompare(reader: Reader): Compare {
   const flags = reader.flags(COMPARE_HAS_END);
-  const result = reader.choice(COMPARE_RESULTS);
-  const target = reader.choice(COMPARE_TARGETS);
+  const result = reader.choice(COMPARE_RESULTS, "compare");
+  const target = reader.choice(COMPARE_TARGETS, "compare target");
   const key = reader.bytes();
   const rangeEnd = flags & COMPARE_HAS_END ? reader.bytes() : undefined;
   const common = { key, rangeEnd, result };
@@ -561,7 +560,7 @@ function tooNew(what: string, format: number): StoreError {
   });
 }
 
-// --- bytes ---
+// --- texts ---
 
 /** `texts` collects the encoded forms, so that each is encoded once. */
 function sizeOfTexts(list: readonly string[], texts: Uint8Array[]): number {
@@ -574,165 +573,15 @@ function sizeOfTexts(list: readonly string[], texts: Uint8Array[]): number {
   return size;
 }
 
-class Writer {
-  readonly #bytes: Uint8Array;
-  readonly #view: DataView;
-  #at = 0;
-
-  constructor(bytes: Uint8Array) {
-    this.#bytes = bytes;
-    this.#view = viewOf(bytes);
-  }
-
-  u8(value: number): void {
-    this.#bytes[this.#at++] = value;
-  }
-
-  u16(value: number): void {
-    this.#view.setUint16(this.#at, value);
-    this.#at += 2;
-  }
-
-  u32(value: number): void {
-    this.#view.setUint32(this.#at, value);
-    this.#at += 4;
-  }
-
-  u64(value: bigint): void {
-    this.#view.setBigUint64(this.#at, value);
-    this.#at += 8;
-  }
-
-  i64(value: bigint): void {
-    this.#view.setBigInt64(this.#at, value);
-    this.#at += 8;
-  }
-
-  counter(value: number): void {
-    if (!Number.isSafeInteger(value) || value < 0) throw new RangeError(`not a counter: ${value}`);
-    writeCounter(this.#view, this.#at, value);
-    this.#at += 8;
-  }
-
-  /** A signed one: a caller may ask for a negative revision. */
-  integer(value: number): void {
-    if (!Number.isSafeInteger(value)) throw new RangeError(`not an integer: ${value}`);
-    this.#view.setInt32(this.#at, Math.floor(value / 0x1_0000_0000));
-    this.#view.setUint32(this.#at + 4, value >>> 0);
-    this.#at += 8;
-  }
-
-  bytes(value: Uint8Array): void {
-    this.u32(value.length);
-    this.#bytes.set(value, this.#at);
-    this.#at += value.length;
-  }
-
-  /** The next `count` of `texts`, behind their number. */
-  texts(texts: Uint8Array[], count: number): void {
-    this.u32(count);
-    for (const text of texts.splice(0, count)) this.bytes(text);
-  }
-
-  choice<T>(choices: readonly T[], value: T): void {
-    const at = choices.indexOf(value);
-    if (at < 0) throw new RangeError(`not a choice: ${String(value)}`);
-    this.u8(at);
-  }
-
-  finish(): Uint8Array {
-    if (this.#at !== this.#bytes.length) throw new RangeError(`wrote ${this.#at} of ${this.#bytes.length} bytes`);
-    return this.#bytes;
-  }
+/** The next `count` of `texts`, behind their number. */
+function writeTexts(writer: Writer, texts: Uint8Array[], count: number): void {
+  writer.u32(count);
+  for (const text of texts.splice(0, count)) writer.bytes(text);
 }
 
-class Reader {
-  readonly #bytes: Uint8Array;
-  readonly #view: DataView;
-  #at = 0;
-
-  constructor(bytes: Uint8Array) {
-    this.#bytes = bytes;
-    this.#view = viewOf(bytes);
-  }
-
-  get left(): number {
-    return this.#bytes.length - this.#at;
-  }
-
-  u8(): number {
-    return this.#view.getUint8(this.#take(1));
-  }
-
-  u16(): number {
-    return this.#view.getUint16(this.#take(2));
-  }
-
-  u32(): number {
-    return this.#view.getUint32(this.#take(4));
-  }
-
-  counter(): number {
-    return readCounter(this.#view, this.#take(8));
-  }
-
-  integer(): number {
-    const at = this.#take(8);
-    const value = this.#view.getInt32(at) * 0x1_0000_0000 + this.#view.getUint32(at + 4);
-    if (!Number.isSafeInteger(value)) throw new RangeError("integer beyond 2^53 - 1");
-    return value;
-  }
-
-  lease(): LeaseId {
-    return leaseId(this.#view.getBigInt64(this.#take(8)));
-  }
-
-  member(): MemberId {
-    return memberId(this.#view.getBigUint64(this.#take(8)));
-  }
-
-  flags(known: number): number {
-    const flags = this.u8();
-    if (flags & ~known) throw new RangeError("unknown flags");
-    return flags;
-  }
-
-  choice<T>(choices: readonly T[]): T {
-    const at = this.u8();
-    const value = choices[at];
-    if (value === undefined) throw new RangeError(`choice ${at} is unknown`);
-    return value;
-  }
-
-  bytes(): Uint8Array {
-    const length = this.u32();
-    const at = this.#take(length);
-    return this.#bytes.subarray(at, at + length);
-  }
-
-  texts(): string[] {
-    const count = this.u32();
-    if (count > this.left) throw new RangeError("the count exceeds the bytes");
-    const texts: string[] = [];
-    for (let i = 0; i < count; i++) texts.push(decodeUtf8(this.bytes()));
-    return texts;
-  }
-
-  /** A list of exactly one. */
-  text(): string {
-    const [text, ...more] = this.texts();
-    if (text === undefined || more.length > 0) throw new RangeError("not one text");
-    return text;
-  }
-
-  end(): void {
-    if (this.left !== 0) throw new RangeError(`${this.left} bytes too many`);
-  }
-
-  #take(length: number): number {
-    const at = this.#at;
-    if (length > this.left) throw new RangeError("ends early");
-    this.#at = at + length;
-    return at;
-  }
+/** A list of exactly one. */
+function readText(reader: Reader): string {
+  const [text, ...more] = reader.texts();
+  if (text === undefined || more.length > 0) throw new RangeError("not one text");
+  return text;
 }

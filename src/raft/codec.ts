@@ -3,7 +3,7 @@
  * arriving from outside is checked here before any state sees it (J7); what does not fit throws a `RangeError`.
  * Counters are unsigned 64 bit, big endian. The numbers in the tables below are the wire's: append only.
  */
-import { readCounter, viewOf, writeCounter } from "../base/bytes.ts";
+import { Reader, Writer } from "../base/binary.ts";
 import type { LogIndex, MemberId, Term } from "../base/ids.ts";
 import type { Entry, EntryKind } from "./entry.ts";
 import { confFault } from "./membership.ts";
@@ -47,185 +47,73 @@ const ENTRY_HEADER = 21;
 /** ref, kind, length. */
 const PROPOSAL_HEADER = 13;
 
-class Writer {
-  readonly bytes: Uint8Array;
-  readonly #view: DataView;
-  #at = 0;
-
-  constructor(size: number) {
-    this.bytes = new Uint8Array(size);
-    this.#view = viewOf(this.bytes);
-  }
-
-  u8(value: number): void {
-    this.bytes[this.#at++] = value;
-  }
-
-  flag(value: boolean): void {
-    this.bytes[this.#at++] = value ? 1 : 0;
-  }
-
-  u32(value: number): void {
-    this.#view.setUint32(this.#at, value);
-    this.#at += 4;
-  }
-
-  counter(value: number): void {
-    if (!Number.isSafeInteger(value) || value < 0) throw new RangeError(`not a counter: ${value}`);
-    writeCounter(this.#view, this.#at, value);
-    this.#at += 8;
-  }
-
-  id(value: MemberId): void {
-    this.#view.setBigUint64(this.#at, value);
-    this.#at += 8;
-  }
-
-  ids(values: readonly MemberId[]): void {
-    this.u32(values.length);
-    for (const value of values) this.id(value);
-  }
-
-  blob(value: Uint8Array): void {
-    this.u32(value.length);
-    this.bytes.set(value, this.#at);
-    this.#at += value.length;
-  }
-
-  entry(entry: Entry): void {
-    this.u8(ENTRY_KINDS.indexOf(entry.kind));
-    this.counter(entry.term);
-    this.counter(entry.index);
-    this.blob(entry.data);
-  }
-
-  confState(conf: ConfState): void {
-    this.ids(conf.voters);
-    this.ids(conf.votersOutgoing);
-    this.ids(conf.learners);
-    this.ids(conf.learnersNext);
-    this.flag(conf.autoLeave);
-  }
+function writeEntry(w: Writer, entry: Entry): void {
+  w.choice(ENTRY_KINDS, entry.kind);
+  w.counter(entry.term);
+  w.counter(entry.index);
+  w.bytes(entry.data);
 }
 
-class Reader {
-  readonly #bytes: Uint8Array;
-  readonly #view: DataView;
-  #at = 0;
+function readEntry(r: Reader): Entry {
+  const kind = r.choice(ENTRY_KINDS, "entry kind");
+  const term = readTerm(r);
+  const index = readIndex(r);
+  if (term === 0 || index === 0) throw new RangeError(`an entry at index ${index} of term ${term}`);
+  return { term, index, kind, data: r.bytes() };
+}
 
-  constructor(bytes: Uint8Array) {
-    this.#bytes = bytes;
-    this.#view = viewOf(bytes);
-  }
+function readTerm(r: Reader): Term {
+  return r.counter() as Term;
+}
 
-  get left(): number {
-    return this.#bytes.length - this.#at;
-  }
+/** Of a message that carries one: no election has term 0. */
+function readMessageTerm(r: Reader): Term {
+  const term = readTerm(r);
+  if (term === 0) throw new RangeError("a message of term 0");
+  // Whoever adopted it could never campaign again.
+  if (term === Number.MAX_SAFE_INTEGER) throw new RangeError("a message of the last term");
+  return term;
+}
 
-  #take(size: number): number {
-    if (size > this.left) throw new RangeError(`truncated: ${size} bytes wanted, ${this.left} left`);
-    const at = this.#at;
-    this.#at += size;
-    return at;
-  }
+function readIndex(r: Reader): LogIndex {
+  return r.counter() as LogIndex;
+}
 
-  u8(): number {
-    return this.#bytes[this.#take(1)]!;
-  }
+function writeIds(w: Writer, ids: readonly MemberId[]): void {
+  w.u32(ids.length);
+  for (const id of ids) w.u64(id);
+}
 
-  flag(): boolean {
-    const value = this.u8();
-    if (value > 1) throw new RangeError(`not a flag: ${value}`);
-    return value === 1;
-  }
+function readIds(r: Reader): MemberId[] {
+  const ids: MemberId[] = [];
+  for (let left = r.count(8); left > 0; left--) ids.push(r.member());
+  return ids;
+}
 
-  of<T>(table: readonly T[], what: string): T {
-    const value = this.u8();
-    const found = table[value];
-    if (found === undefined) throw new RangeError(`unknown ${what}: ${value}`);
-    return found;
-  }
+function writeConfState(w: Writer, conf: ConfState): void {
+  writeIds(w, conf.voters);
+  writeIds(w, conf.votersOutgoing);
+  writeIds(w, conf.learners);
+  writeIds(w, conf.learnersNext);
+  w.flag(conf.autoLeave);
+}
 
-  u32(): number {
-    return this.#view.getUint32(this.#take(4));
-  }
+function readConfState(r: Reader): ConfState {
+  const conf = {
+    voters: readIds(r),
+    votersOutgoing: readIds(r),
+    learners: readIds(r),
+    learnersNext: readIds(r),
+    autoLeave: r.flag(),
+  };
+  const fault = confFault(conf);
+  if (fault !== undefined) throw new RangeError(`configuration: ${fault}`);
+  return conf;
+}
 
-  counter(): number {
-    return readCounter(this.#view, this.#take(8));
-  }
-
-  term(): Term {
-    return this.counter() as Term;
-  }
-
-  /** Of a message that carries one: no election has term 0. */
-  messageTerm(): Term {
-    const term = this.term();
-    if (term === 0) throw new RangeError("a message of term 0");
-    // Whoever adopted it could never campaign again.
-    if (term === Number.MAX_SAFE_INTEGER) throw new RangeError("a message of the last term");
-    return term;
-  }
-
-  index(): LogIndex {
-    return this.counter() as LogIndex;
-  }
-
-  id(): MemberId {
-    const id = this.#view.getBigUint64(this.#take(8));
-    if (id === 0n) throw new RangeError("member id 0");
-    return id as MemberId;
-  }
-
-  /** The bytes that `count` items take at least must be there before anything is allocated for them. */
-  count(itemBytes: number): number {
-    const count = this.u32();
-    if (count * itemBytes > this.left) throw new RangeError(`${count} items in ${this.left} bytes`);
-    return count;
-  }
-
-  ids(): MemberId[] {
-    const ids: MemberId[] = [];
-    for (let left = this.count(8); left > 0; left--) ids.push(this.id());
-    return ids;
-  }
-
-  /** A view: whoever keeps it owns what is read. */
-  blob(): Uint8Array {
-    const length = this.u32();
-    const at = this.#take(length);
-    return this.#bytes.subarray(at, at + length);
-  }
-
-  entry(): Entry {
-    const kind = this.of(ENTRY_KINDS, "entry kind");
-    const term = this.term();
-    const index = this.index();
-    if (term === 0 || index === 0) throw new RangeError(`an entry at index ${index} of term ${term}`);
-    return { term, index, kind, data: this.blob() };
-  }
-
-  confState(): ConfState {
-    const conf = {
-      voters: this.ids(),
-      votersOutgoing: this.ids(),
-      learners: this.ids(),
-      learnersNext: this.ids(),
-      autoLeave: this.flag(),
-    };
-    const fault = confFault(conf);
-    if (fault !== undefined) throw new RangeError(`configuration: ${fault}`);
-    return conf;
-  }
-
-  end(): void {
-    if (this.left > 0) throw new RangeError(`${this.left} bytes too many`);
-  }
-
-  version(): void {
-    const version = this.u8();
-    if (version !== VERSION) throw new RangeError(`unknown version: ${version}`);
-  }
+function readVersion(r: Reader): void {
+  const version = r.u8();
+  if (version !== VERSION) throw new RangeError(`unknown version: ${version}`);
 }
 
 /** Not `slice`: a Buffer's gives a view of the same bytes. */
@@ -276,9 +164,9 @@ function sizeOf(message: Message): number {
 }
 
 export function encodeMessage(message: Message): Uint8Array {
-  const w = new Writer(2 + sizeOf(message));
+  const w = new Writer(new Uint8Array(2 + sizeOf(message)));
   w.u8(VERSION);
-  w.u8(KINDS.indexOf(message.kind));
+  w.choice(KINDS, message.kind);
   switch (message.kind) {
     case "requestVote":
     case "requestPreVote":
@@ -303,7 +191,7 @@ export function encodeMessage(message: Message): Uint8Array {
       w.counter(message.commit);
       w.counter(message.session);
       w.u32(message.entries.length);
-      for (const entry of message.entries) w.entry(entry);
+      for (const entry of message.entries) writeEntry(w, entry);
       break;
     case "appendResponse":
       w.counter(message.term);
@@ -327,7 +215,7 @@ export function encodeMessage(message: Message): Uint8Array {
       w.counter(message.index);
       w.counter(message.snapshotTerm);
       w.counter(message.session);
-      w.confState(message.conf);
+      writeConfState(w, message.conf);
       break;
     case "timeoutNow":
       w.counter(message.term);
@@ -338,12 +226,12 @@ export function encodeMessage(message: Message): Uint8Array {
       w.u32(message.proposals.length);
       for (const { ref, kind, data } of message.proposals) {
         w.counter(ref);
-        w.u8(ENTRY_KINDS.indexOf(kind));
-        w.blob(data);
+        w.choice(ENTRY_KINDS, kind);
+        w.bytes(data);
       }
       break;
     case "proposeRefused":
-      w.u8(REASONS.indexOf(message.reason));
+      w.choice(REASONS, message.reason);
       w.u32(message.refs.length);
       for (const ref of message.refs) w.counter(ref);
       break;
@@ -355,7 +243,7 @@ export function encodeMessage(message: Message): Uint8Array {
       w.flag(message.index !== undefined);
       if (message.index !== undefined) w.counter(message.index);
   }
-  return w.bytes;
+  return w.finish();
 }
 
 /**
@@ -364,8 +252,8 @@ export function encodeMessage(message: Message): Uint8Array {
  */
 export function decodeMessage(bytes: Uint8Array): Message {
   const r = new Reader(HAS_BLOBS.has(KINDS[bytes[1] ?? 0]!) ? copied(bytes) : bytes);
-  r.version();
-  const message = readMessage(r, r.of(KINDS, "message kind"));
+  readVersion(r);
+  const message = readMessage(r, r.choice(KINDS, "message kind"));
   r.end();
   const fault = messageFault(message);
   if (fault !== undefined) throw new RangeError(`${message.kind}: ${fault}`);
@@ -376,53 +264,53 @@ function readMessage(r: Reader, kind: Message["kind"]): Message {
   switch (kind) {
     case "requestVote":
     case "requestPreVote": {
-      const term = r.messageTerm();
-      const lastIndex = r.index();
-      const lastTerm = r.term();
+      const term = readMessageTerm(r);
+      const lastIndex = readIndex(r);
+      const lastTerm = readTerm(r);
       const transfer = r.flag();
-      return { kind, term, lastIndex, lastTerm, transfer, commit: r.index(), commitTerm: r.term() };
+      return { kind, term, lastIndex, lastTerm, transfer, commit: readIndex(r), commitTerm: readTerm(r) };
     }
     case "voteResponse":
     case "preVoteResponse":
-      return { kind, term: r.messageTerm(), granted: r.flag(), commit: r.index(), commitTerm: r.term() };
+      return { kind, term: readMessageTerm(r), granted: r.flag(), commit: readIndex(r), commitTerm: readTerm(r) };
     case "append": {
-      const term = r.messageTerm();
-      const prevIndex = r.index();
-      const prevTerm = r.term();
-      const commit = r.index();
+      const term = readMessageTerm(r);
+      const prevIndex = readIndex(r);
+      const prevTerm = readTerm(r);
+      const commit = readIndex(r);
       const session = r.counter();
       const entries: Entry[] = [];
-      for (let left = r.count(ENTRY_HEADER); left > 0; left--) entries.push(r.entry());
+      for (let left = r.count(ENTRY_HEADER); left > 0; left--) entries.push(readEntry(r));
       return { kind, term, prevIndex, prevTerm, entries, commit, session };
     }
     case "appendResponse": {
-      const term = r.messageTerm();
+      const term = readMessageTerm(r);
       const session = r.counter();
-      const index = r.index();
-      return { kind, term, session, index, rejected: r.flag(), hintIndex: r.index(), hintTerm: r.term() };
+      const index = readIndex(r);
+      return { kind, term, session, index, rejected: r.flag(), hintIndex: readIndex(r), hintTerm: readTerm(r) };
     }
     case "heartbeat":
-      return { kind, term: r.messageTerm(), commit: r.index(), readPosition: r.counter() };
+      return { kind, term: readMessageTerm(r), commit: readIndex(r), readPosition: r.counter() };
     case "heartbeatResponse":
-      return { kind, term: r.messageTerm(), readPosition: r.counter() };
+      return { kind, term: readMessageTerm(r), readPosition: r.counter() };
     case "installSnapshot": {
-      const term = r.messageTerm();
-      const index = r.index();
-      const snapshotTerm = r.term();
+      const term = readMessageTerm(r);
+      const index = readIndex(r);
+      const snapshotTerm = readTerm(r);
       const session = r.counter();
-      return { kind, term, index, snapshotTerm, conf: r.confState(), session };
+      return { kind, term, index, snapshotTerm, conf: readConfState(r), session };
     }
     case "timeoutNow":
-      return { kind, term: r.messageTerm(), lastIndex: r.index(), lastTerm: r.term() };
+      return { kind, term: readMessageTerm(r), lastIndex: readIndex(r), lastTerm: readTerm(r) };
     case "forwardPropose": {
       const proposals: { ref: number; kind: EntryKind; data: Uint8Array }[] = [];
       for (let left = r.count(PROPOSAL_HEADER); left > 0; left--) {
-        proposals.push({ ref: r.counter(), kind: r.of(ENTRY_KINDS, "entry kind"), data: r.blob() });
+        proposals.push({ ref: r.counter(), kind: r.choice(ENTRY_KINDS, "entry kind"), data: r.bytes() });
       }
       return { kind, proposals };
     }
     case "proposeRefused": {
-      const reason = r.of(REASONS, "reason");
+      const reason = r.choice(REASONS, "reason");
       const refs: number[] = [];
       for (let left = r.count(8); left > 0; left--) refs.push(r.counter());
       return { kind, refs, reason };
@@ -430,7 +318,7 @@ function readMessage(r: Reader, kind: Message["kind"]): Message {
     case "forwardRead":
       return { kind, ref: r.counter() };
     case "readResponse":
-      return { kind, ref: r.counter(), index: r.flag() ? r.index() : undefined };
+      return { kind, ref: r.counter(), index: r.flag() ? readIndex(r) : undefined };
   }
 }
 
@@ -472,14 +360,14 @@ function appendFault(term: number, prevIndex: number, prevTerm: number, entries:
 }
 
 export function encodeEntry(entry: Entry): Uint8Array {
-  const w = new Writer(ENTRY_HEADER + entry.data.length);
-  w.entry(entry);
-  return w.bytes;
+  const w = new Writer(new Uint8Array(ENTRY_HEADER + entry.data.length));
+  writeEntry(w, entry);
+  return w.finish();
 }
 
 export function decodeEntry(bytes: Uint8Array): Entry {
   const r = new Reader(copied(bytes));
-  const entry = r.entry();
+  const entry = readEntry(r);
   r.end();
   return entry;
 }
@@ -488,55 +376,55 @@ export function decodeEntry(bytes: Uint8Array): Entry {
 export function encodeEntries(entries: readonly Entry[]): Uint8Array {
   let size = 4;
   for (const entry of entries) size += ENTRY_HEADER + entry.data.length;
-  const w = new Writer(size);
+  const w = new Writer(new Uint8Array(size));
   w.u32(entries.length);
-  for (const entry of entries) w.entry(entry);
-  return w.bytes;
+  for (const entry of entries) writeEntry(w, entry);
+  return w.finish();
 }
 
 export function decodeEntries(bytes: Uint8Array): Entry[] {
   const r = new Reader(copied(bytes));
   const entries: Entry[] = [];
-  for (let left = r.count(ENTRY_HEADER); left > 0; left--) entries.push(r.entry());
+  for (let left = r.count(ENTRY_HEADER); left > 0; left--) entries.push(readEntry(r));
   r.end();
   return entries;
 }
 
 export function encodeConfChange(change: ConfChange): Uint8Array {
-  const w = new Writer(2 + 4 + 9 * change.steps.length + 4 + change.context.length);
+  const w = new Writer(new Uint8Array(2 + 4 + 9 * change.steps.length + 4 + change.context.length));
   w.u8(VERSION);
-  w.u8(TRANSITIONS.indexOf(change.transition));
+  w.choice(TRANSITIONS, change.transition);
   w.u32(change.steps.length);
   for (const { action, id } of change.steps) {
-    w.u8(ACTIONS.indexOf(action));
-    w.id(id);
+    w.choice(ACTIONS, action);
+    w.u64(id);
   }
-  w.blob(change.context);
-  return w.bytes;
+  w.bytes(change.context);
+  return w.finish();
 }
 
 export function decodeConfChange(bytes: Uint8Array): ConfChange {
   const r = new Reader(copied(bytes));
-  r.version();
-  const transition = r.of(TRANSITIONS, "transition");
+  readVersion(r);
+  const transition = r.choice(TRANSITIONS, "transition");
   const steps: ConfChangeStep[] = [];
-  for (let left = r.count(9); left > 0; left--) steps.push({ action: r.of(ACTIONS, "action"), id: r.id() });
-  const context = r.blob();
+  for (let left = r.count(9); left > 0; left--) steps.push({ action: r.choice(ACTIONS, "action"), id: r.member() });
+  const context = r.bytes();
   r.end();
   return { steps, transition, context };
 }
 
 export function encodeConfState(conf: ConfState): Uint8Array {
-  const w = new Writer(1 + confStateSize(conf));
+  const w = new Writer(new Uint8Array(1 + confStateSize(conf)));
   w.u8(VERSION);
-  w.confState(conf);
-  return w.bytes;
+  writeConfState(w, conf);
+  return w.finish();
 }
 
 export function decodeConfState(bytes: Uint8Array): ConfState {
   const r = new Reader(bytes);
-  r.version();
-  const conf = r.confState();
+  readVersion(r);
+  const conf = readConfState(r);
   r.end();
   return conf;
 }

@@ -252,7 +252,7 @@ describe("decodeMessage", () => {
       context: encodeUtf8(""),
     });
     nobody.fill(0, 7, 15);
-    expect(() => decodeConfChange(nobody)).toThrow("member id 0");
+    expect(() => decodeConfChange(nobody)).toThrow("not a member id: 0");
   });
 });
 
