@@ -25,6 +25,14 @@ export type {
 } from "./client/lease.ts";
 export type { MemberAddAnswer, Members, MembersAnswer } from "./client/members.ts";
 export type { ClientView, Namespace } from "./client/namespace.ts";
+export type {
+  CampaignAnswer,
+  Elections,
+  LeaderAnswer as ElectionLeaderAnswer,
+  LockAnswer,
+  Locks,
+  TurnOptions,
+} from "./client/queues.ts";
 export type { SnapshotInfo, SnapshotOptions, SnapshotStream } from "./client/snapshot.ts";
 export { type CompareOperator, compare, type Op, op, type Txn, type TxnOutcome } from "./client/txn.ts";
 export type { Watch, WatchBatch, WatchEvent, WatchOptions } from "./client/watch.ts";
@@ -54,5 +62,5 @@ export {
 } from "./node/snapshot.ts";
 export type { Logger } from "./platform/log.ts";
 export type { KeyValue, Member, ResponseHeader } from "./protocol/key-value.ts";
-export type { AlarmType } from "./protocol/requests.ts";
+export type { AlarmType, LeaderKey } from "./protocol/requests.ts";
 export type { Alarm } from "./protocol/responses.ts";

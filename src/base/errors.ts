@@ -125,6 +125,7 @@ export const FAILURES = {
   ELECTION_NOT_LEADER: { status: "UNKNOWN", message: "election: not leader" },
   ELECTION_NO_LEADER: { status: "UNKNOWN", message: "election: no leader" },
   INVALID_CONFIG: { status: "INVALID_ARGUMENT", message: "quorate: the config value is invalid" },
+  ELECTION_LEADER_MISSING: { status: "UNKNOWN", message: '"leader" field must be provided' },
 } as const;
 
 export type ErrorCode = keyof typeof FAILURES;

@@ -33,6 +33,7 @@ import { type LeaseHost, Leases } from "./lease.ts";
 import { Members } from "./members.ts";
 import { type ClientHost, type ClientView, Namespace } from "./namespace.ts";
 import { type Operation, Registrations } from "./once.ts";
+import { Elections, Locks, type QueueHost } from "./queues.ts";
 import { endOf, isMemberTrouble, isNumbered, isRefusedHere, mayRetry, nextStep, pauseMs } from "./retry.ts";
 import { CLOSED, type Route } from "./route.ts";
 import { type SnapshotOptions, SnapshotStream } from "./snapshot.ts";
@@ -108,6 +109,10 @@ export class Client implements ClientView, AsyncDisposable {
   readonly lease: Leases;
   /** What members say is wrong. */
   readonly alarms: Alarms;
+  /** Locks held by a member on the caller's behalf: etcd's lock service. `Mutex` is the recipe for programs that can. */
+  readonly locks: Locks;
+  /** Elections by a member on the caller's behalf: etcd's election service. `Election` is the recipe. */
+  readonly elections: Elections;
   readonly #route: Route;
   readonly #clock: Clock;
   readonly #random: Random;
@@ -136,6 +141,16 @@ export class Client implements ClientView, AsyncDisposable {
     this.members = new Members((request, call) => this.request(request, call));
     this.lease = this.#leases((request, call) => this.request(request, call));
     this.alarms = new Alarms((request, call) => this.request(request, call));
+    const queues: QueueHost = {
+      clock: this.#clock,
+      random: this.#random,
+      send: (request, call) => this.request(request, call),
+      members: () => this.#route.size,
+      channel: async () => this.#route.current ?? this.#route.connect(),
+      failed: (channel) => this.#route.failed(channel),
+    };
+    this.locks = new Locks(queues);
+    this.elections = new Elections(queues);
   }
 
   /** Over several endpoints; connects when first needed. Throws `BAD_CONFIG`. In Node use `connect`. */

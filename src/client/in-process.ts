@@ -7,7 +7,7 @@ import type { Clock } from "../platform/clock.ts";
 import type { CallOptions, Channel, WatchOptions, WatchReceiver, WatchStream } from "../protocol/channel.ts";
 import type { RangeRequest, Request } from "../protocol/requests.ts";
 import type { RangeResult, Response, ResultOf } from "../protocol/responses.ts";
-import { changesNothing } from "../transport/client-wire.ts";
+import { changesNothing, waits } from "../transport/client-wire.ts";
 import { DeadlineTimer } from "../transport/deadline-timer.ts";
 import { CLOSED, type Route } from "./route.ts";
 
@@ -19,6 +19,8 @@ interface Pending {
   readonly deadline: number;
   readonly changesNothing: boolean;
   readonly signal: AbortSignal | undefined;
+  /** Of a call that waits: tells the member that nobody does any more. */
+  readonly cancel: AbortController | undefined;
   onAbort: (() => void) | undefined;
   readonly reject: (error: unknown) => void;
 }
@@ -54,6 +56,7 @@ export class InProcessChannel implements Channel {
         deadline: this.#clock.now() + options.timeoutMs + GRACE_MS,
         changesNothing: changesNothing(request),
         signal,
+        cancel: waits(request) ? new AbortController() : undefined,
         onAbort: undefined,
         reject,
       };
@@ -63,7 +66,8 @@ export class InProcessChannel implements Channel {
       }
       this.#pending.add(pending);
       this.#deadlines.arm(pending.deadline);
-      this.#channel.call(request, options).then(
+      const { cancel } = pending;
+      this.#channel.call(request, cancel === undefined ? options : { ...options, signal: cancel.signal }).then(
         (response) => {
           this.#forget(pending);
           resolve(response);
@@ -136,6 +140,7 @@ export class InProcessChannel implements Channel {
   /** The member was given the request at once, so what it writes may still happen. */
   #giveUp(pending: Pending, code: ErrorCode, more: StoreErrorOptions): void {
     this.#forget(pending);
+    pending.cancel?.abort();
     pending.reject(new StoreError(code, { ...more, outcome: pending.changesNothing ? "rejected" : "unknown" }));
   }
 

@@ -433,6 +433,12 @@ function resultOf(bytes: Uint8Array): ApplyResult {
     case "status":
     case "hashKv":
     case "snapshot":
+    case "lock":
+    case "unlock":
+    case "campaign":
+    case "proclaim":
+    case "resign":
+    case "leader":
       throw new StoreError("STATE_CORRUPT", {
         message: `quorate: the state database is damaged: a write was answered with ${result.kind}`,
       });

@@ -56,6 +56,7 @@ import {
   type AlarmType,
   type Compare,
   type CompareResult,
+  type LeaderKey,
   type PutRequest,
   type Request,
   type RequestOp,
@@ -127,6 +128,8 @@ const memberInfo = tuple<Member>({
   clientUrls: listOf(text),
   isLearner: boolean,
 });
+
+const leaderKey = tuple<LeaderKey>({ name: bytes, key: bytes, revision: count, lease });
 
 const alarm = tuple<Alarm>({ member, alarm: alarmType });
 
@@ -228,6 +231,12 @@ const REQUESTS = new Messages<Request>("kind of request", {
   snapshot: [30, { session: optional(count), part: optional(count), close: mark }],
   alarm: [24, { action: alarmAction, member: optional(member), alarm: optional(alarmType) }],
   register: [19, {}],
+  lock: [40, { name: bytes, lease: optional(lease) }],
+  unlock: [41, { key: bytes }],
+  campaign: [42, { name: bytes, value: bytes, lease: optional(lease) }],
+  proclaim: [43, { value: bytes, leader: optional(leaderKey) }],
+  resign: [44, { leader: optional(leaderKey) }],
+  leader: [45, { name: bytes }],
 });
 const ops = REQUESTS.only("kind of operation", "range", "put", "deleteRange", "txn");
 
@@ -329,6 +338,12 @@ const RESULTS = new Messages<Result>("kind of result", {
   snapshot: [30, { revision, session: count, bytes, isLast: boolean, aboutBytes: count, version: text }],
   alarm: [20, { alarms: listOf(alarm) }],
   register: [15, { clientId: count }],
+  lock: [40, { key: bytes, token: revision }],
+  unlock: [41, {}],
+  campaign: [42, { leader: leaderKey }],
+  proclaim: [43, {}],
+  resign: [44, {}],
+  leader: [45, { kv: keyValue }],
 });
 const opResults = RESULTS.only("kind of result", "range", "put", "deleteRange", "txn");
 
@@ -394,6 +409,7 @@ const WATCH_REQUESTS = new Messages<WatchRequest>("kind of request", {
   ],
   cancel: [2, { watchId: integer }],
   progress: [3, {}],
+  observe: [4, { name: bytes }],
 });
 
 /** The bytes of a request on a watch stream, valid until the turn ends at least. Throws `INVALID_REQUEST`. */

@@ -165,6 +165,57 @@ export interface SnapshotRequest {
   readonly close?: boolean | undefined;
 }
 
+/** etcd's lock service: takes a place in the queue `<name>/` under the lease, and answers once it is the first. */
+export interface LockRequest {
+  readonly kind: "lock";
+  readonly name: Uint8Array;
+  /** Absent or 0n: the member grants one of 60 seconds, which nobody keeps alive. */
+  readonly lease?: LeaseId | undefined;
+}
+export interface UnlockRequest {
+  readonly kind: "unlock";
+  readonly key: Uint8Array;
+}
+
+/** Who leads an election, as its campaign was told: the key is `<name>/<lease in hexadecimal>`. */
+export interface LeaderKey {
+  readonly name: Uint8Array;
+  readonly key: Uint8Array;
+  /** The key's create revision: the fencing token. */
+  readonly revision: number;
+  readonly lease: LeaseId;
+}
+
+/** etcd's election service. Answers once elected. */
+export interface CampaignRequest {
+  readonly kind: "campaign";
+  readonly name: Uint8Array;
+  readonly value: Uint8Array;
+  /** As of a lock. */
+  readonly lease?: LeaseId | undefined;
+}
+export interface ProclaimRequest {
+  readonly kind: "proclaim";
+  readonly leader?: LeaderKey | undefined;
+  readonly value: Uint8Array;
+}
+export interface ResignRequest {
+  readonly kind: "resign";
+  readonly leader?: LeaderKey | undefined;
+}
+export interface LeaderRequest {
+  readonly kind: "leader";
+  readonly name: Uint8Array;
+}
+
+export type QueueRequest =
+  | LockRequest
+  | UnlockRequest
+  | CampaignRequest
+  | ProclaimRequest
+  | ResignRequest
+  | LeaderRequest;
+
 export type Request =
   | RangeRequest
   | PutRequest
@@ -186,4 +237,5 @@ export type Request =
   | StatusRequest
   | HashKvRequest
   | SnapshotRequest
-  | AlarmRequest;
+  | AlarmRequest
+  | QueueRequest;

@@ -1,7 +1,7 @@
 /** One union of what a server answers, mirroring the requests kind by kind. */
 import type { LeaseId, MemberId, Revision } from "../base/ids.ts";
 import type { KeyValue, Member, ResponseHeader } from "./key-value.ts";
-import type { AlarmType, Request } from "./requests.ts";
+import type { AlarmType, LeaderKey, Request } from "./requests.ts";
 
 export interface RangeResult {
   readonly kind: "range";
@@ -131,6 +131,31 @@ export interface SnapshotPartResult {
   readonly version: string;
 }
 
+export interface LockResult {
+  readonly kind: "lock";
+  readonly key: Uint8Array;
+  /** The key's create revision: the fencing token. Ours; etcd does not tell. */
+  readonly token: Revision;
+}
+export interface UnlockResult {
+  readonly kind: "unlock";
+}
+export interface CampaignResult {
+  readonly kind: "campaign";
+  readonly leader: LeaderKey;
+}
+export interface ProclaimResult {
+  readonly kind: "proclaim";
+}
+export interface ResignResult {
+  readonly kind: "resign";
+}
+export interface LeaderResult {
+  readonly kind: "leader";
+  readonly kv: KeyValue;
+}
+export type QueueResult = LockResult | UnlockResult | CampaignResult | ProclaimResult | ResignResult | LeaderResult;
+
 export type Result =
   | OpResult
   | CompactResult
@@ -145,7 +170,8 @@ export type Result =
   | StatusResult
   | HashKvResult
   | SnapshotPartResult
-  | AlarmResult;
+  | AlarmResult
+  | QueueResult;
 
 /** What travels back: the result and its stamp. */
 export type Response<R extends Result = Result> = { readonly header: ResponseHeader; readonly result: R };

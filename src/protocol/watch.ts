@@ -20,7 +20,9 @@ export interface WatchCreate {
 export type WatchRequest =
   | ({ readonly kind: "create" } & WatchCreate)
   | { readonly kind: "cancel"; readonly watchId: number }
-  | { readonly kind: "progress" };
+  | { readonly kind: "progress" }
+  /** Who leads an election: each leader, and each of its values, as a put. A stream observes one election, and nothing else. */
+  | { readonly kind: "observe"; readonly name: Uint8Array };
 
 export interface WatchEvent {
   readonly type: "put" | "delete";

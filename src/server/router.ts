@@ -26,6 +26,7 @@ import type { Driver } from "./driver.ts";
 import { checkedId, type LeaseKeeper } from "./lease-keeper.ts";
 import type { MemberAdmin } from "./member-admin.ts";
 import type { Proposals } from "./proposals.ts";
+import type { Queues } from "./queues.ts";
 import type { QuotaKeeper } from "./quota-keeper.ts";
 import type { Reads } from "./reads.ts";
 import type { SnapshotSessions } from "./snapshot-sessions.ts";
@@ -48,6 +49,7 @@ export interface RouterOptions {
   readonly leases: LeaseKeeper;
   readonly snapshots: SnapshotSessions;
   readonly quota: QuotaKeeper;
+  readonly queues: Queues;
   readonly maxTxnOps: number;
   readonly maxRequestBytes: number;
   readonly maxPendingProposals: number;
@@ -149,6 +151,14 @@ export class Router {
         const result = await this.#o.admin.handle(request, deadline);
         return this.#answer(result, revision(0));
       }
+      case "lock":
+      case "unlock":
+      case "campaign":
+      case "proclaim":
+      case "resign":
+      case "leader":
+        // Made of the calls above, each of which has its own time; a wait has the caller's.
+        return this.#o.queues.handle(request, options);
       default:
         request satisfies never;
         throw new StoreError("INVALID_REQUEST");

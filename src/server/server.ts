@@ -52,6 +52,7 @@ import { type Figures, type MetricsSink, noMetrics } from "./metrics.ts";
 import { DEFAULTS, type ServerOptions, type ServerWorld } from "./options.ts";
 import { PEER_CALL, PeerCalls } from "./peer-calls.ts";
 import { Proposals } from "./proposals.ts";
+import { Queues } from "./queues.ts";
 import { QuotaKeeper, quotaOf } from "./quota-keeper.ts";
 import { Reads } from "./reads.ts";
 import { Router } from "./router.ts";
@@ -146,6 +147,7 @@ export class Server {
   readonly #ledger: LedgerKeeper;
   readonly #router: Router;
   readonly #watches: Watches;
+  readonly #queues: Queues;
   readonly #sender: SnapshotSender | undefined;
   readonly #reception: SnapshotReception;
   readonly #snapshots: SnapshotSessions;
@@ -550,7 +552,15 @@ export class Server {
       machine: () => this.#applier.machine,
       propose: (command, deadline, onlyIn) => this.#router.propose(command, deadline, { onlyIn }),
     });
+    const requestTimeoutMs = all.requestTimeoutMs ?? 5_000 + 2 * all.electionTimeoutMs;
+    this.#queues = new Queues({
+      clock,
+      attemptMs: requestTimeoutMs,
+      call: (request, call) => this.#router.handle(request, call),
+      watch: (outlet, options) => this.#watches.open(outlet, options),
+    });
     this.#watches = new Watches({
+      observe: (name, outlet) => this.#queues.observe(name, outlet),
       source: machine,
       clock,
       random,
@@ -601,11 +611,12 @@ export class Server {
       leases: this.#leases,
       snapshots: this.#snapshots,
       quota: this.#quota,
+      queues: this.#queues,
       maxTxnOps: all.maxTxnOps,
       maxRequestBytes: all.maxRequestBytes,
       maxPendingProposals: all.maxPendingProposals,
       maxPendingBytes: all.maxPendingBytes,
-      requestTimeoutMs: all.requestTimeoutMs ?? 5_000 + 2 * all.electionTimeoutMs,
+      requestTimeoutMs,
       isLearner: () => this.isLearner,
       status: async () => this.#statusResult(),
       readAhead: (key) => this.#state.readAhead(key).catch(() => 0),
@@ -771,6 +782,8 @@ export class Server {
         await this.#until(() => this.#driver.soft.role !== "leader", 2 * this.#options.electionTimeoutMs);
       }
     }
+    // While what they hold can still be given back.
+    this.#queues.end(new StoreError("STOPPED"));
     this.#phase = "closing";
     await this.#until(() => this.#proposals.count === 0 && this.#reads.count === 0, this.#options.electionTimeoutMs);
     const stopped = new StoreError("STOPPED");
@@ -810,6 +823,7 @@ export class Server {
 
   #halt(): void {
     this.#driver.stop();
+    this.#queues.stop();
     this.#watches.stop();
     this.#leases.stop();
     this.#quota.stop();

@@ -32,6 +32,8 @@ export interface WatchesOptions {
   /** Of what a watch is told; its revision is the message's own. */
   readonly header: () => Omit<ResponseHeader, "revision">;
   readonly onFailure: (error: unknown) => void;
+  /** Serves a stream that looks on at an election. */
+  readonly observe: (name: Uint8Array, outlet: WatchOutlet) => Pick<ServedWatch, "resume" | "close">;
 }
 
 interface Open {
@@ -81,7 +83,7 @@ export class Watches {
 
   /** Takes a stream in; if it is refused, `ended` tells why, in a later turn. */
   open(outlet: WatchOutlet, { requireLeader = false }: WatchOptions): ServedWatch {
-    const { clock, isLearner, header } = this.#o;
+    const { clock, isLearner, header, observe } = this.#o;
     let refused: StoreError | undefined;
     if (isLearner()) refused = new StoreError("NOT_SUPPORTED_FOR_LEARNER");
     else if (requireLeader && this.#isWithoutLeader) refused = new StoreError("NO_LEADER");
@@ -97,9 +99,11 @@ export class Watches {
       },
       send: ({ revision: at, ...news }) => outlet.send({ header: { ...header(), revision: revision(at) }, ...news }),
     });
+    let observer: Pick<ServedWatch, "resume" | "close"> | undefined;
     const close = (): void => {
       this.#open.delete(open);
       stream.close();
+      observer?.close();
     };
     const open: Open = {
       requireLeader,
@@ -119,12 +123,24 @@ export class Watches {
             return stream.cancel(request.watchId);
           case "progress":
             return stream.progress();
+          case "observe":
+            observer ??= observe(request.name, {
+              get writable() {
+                return outlet.writable;
+              },
+              send: (response) => outlet.send(response),
+              ended: (error) => open.end(error),
+            });
+            return;
           default:
             request satisfies never;
             open.end(new StoreError("INVALID_REQUEST"));
         }
       },
-      resume: () => stream.resume(),
+      resume: () => {
+        stream.resume();
+        observer?.resume();
+      },
       close,
     };
   }

@@ -31,11 +31,13 @@ export async function recipesOf(
   const random = world.random("recipes");
   const some = (kind: string, count: number): Promise<Client[]> =>
     Promise.all(Array.from({ length: count }, (_, i) => simulatedClient(world, `${kind}${i}`, urls)));
-  if (name === "lock" || name === "election") {
+  const kind = name === "lock" || name === "lock-service" ? "lock" : "election";
+  if (name.startsWith(kind)) {
     const contending = await some("contender", randomInt(random, 3, 6));
-    const observers = await some("observer", name === "election" ? 3 : 0);
+    const observers = await some("observer", kind === "election" ? 3 : 0);
     const contenders = new ContenderWorkload({
-      ...{ kind: name, clock: world.clock, random, clients: contending, observers, note },
+      ...{ kind, clock: world.clock, random, clients: contending, observers, note },
+      service: name !== kind,
       pause: (contender, paused) => {
         const host = world.host(`contender${contender}`);
         if (paused) host.pause();

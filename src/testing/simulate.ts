@@ -47,7 +47,8 @@ export interface SimOptions {
   /**
    * What the clients do. "kv" by default. Leases move revisions by themselves, so the two do not mix. "watches": as "kv",
    * and others watch. "once": writes that bear names, over connections that are cut. "lock", "election", "config": the
-   * recipes, each with contenders, observers or watchers. Further ones: `TURN_WORKLOADS`.
+   * recipes, each with contenders, observers or watchers. "lock-service", "election-service": the same, half of them through
+   * the members' services. Further ones: `TURN_WORKLOADS`.
    */
   readonly workload?: string;
   readonly faults?: readonly FaultKind[];
@@ -96,11 +97,14 @@ const WATCHERS = 8;
 /** Names for `--workload`. Append a row for a new one. */
 export const WORKLOADS: readonly string[] = [
   ...["kv", "leases", "watches", "once", "lock", "election", "config"],
+  ...["lock-service", "election-service"],
   ...Object.keys(TURN_WORKLOADS),
 ];
 
 /** Held against everything that happened, so there the past must stay. */
-const KEEPS_PAST: ReadonlySet<string> = new Set(["watches", "once", "lock", "election"]);
+const KEEPS_PAST: ReadonlySet<string> = new Set([
+  ...["watches", "once", "lock", "election", "lock-service", "election-service"],
+]);
 
 /** Of each frame of a client's: so often its connection is cut with it. */
 const CUT_CHANCE = 0.02;

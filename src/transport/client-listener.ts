@@ -34,6 +34,7 @@ import {
   REQUIRE_LEADER,
   readOperation,
   WINDOW_BYTES_MAX,
+  waits,
 } from "./client-wire.ts";
 import { decodeFrame } from "./frame.ts";
 import type { Connection, HttpAnswer, Listener, Network } from "./network.ts";
@@ -305,7 +306,7 @@ class Session {
       this.#answer(FROM_SERVER.error, call, encodeError(this.#named(error)));
       return;
     }
-    const cancel = (flags & CANCELLABLE) === 0 ? undefined : new AbortController();
+    const cancel = (flags & CANCELLABLE) === 0 && !waits(request) ? undefined : new AbortController();
     const size = message.length;
     this.#calls.set(call, { size, cancel });
     this.#callBytes += size;

@@ -166,6 +166,7 @@ export function changesNothing(request: Request): boolean {
     case "leaseList":
     case "snapshot":
     case "register":
+    case "leader":
       return true;
     case "alarm":
       return request.action === "get";
@@ -174,6 +175,11 @@ export function changesNothing(request: Request): boolean {
     default:
       return false;
   }
+}
+
+/** Waits for others, perhaps for long: it is taken back when its caller gives up or is gone. */
+export function waits(request: Request): boolean {
+  return request.kind === "lock" || request.kind === "campaign";
 }
 
 function isRange(op: RequestOp): boolean {

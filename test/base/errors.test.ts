@@ -46,7 +46,9 @@ describe("StoreError", () => {
     ]);
     expect(Object.keys(FAILURES).indexOf("DISK_FULL")).toBe(50);
     for (const { message } of Object.values(FAILURES)) {
-      expect(message).toMatch(/^(etcdserver: |quorate: |mutex: |election: |context deadline exceeded$)/);
+      expect(message).toMatch(
+        /^(etcdserver: |quorate: |mutex: |election: |"leader" field must be provided$|context deadline exceeded$)/,
+      );
     }
   });
 });

@@ -119,6 +119,8 @@ export function watchBodyOf(request: WatchRequest): Json {
       return { cancel_request: { watch_id: decimal(request.watchId) } };
     case "progress":
       return { progress_request: {} };
+    case "observe":
+      throw new RangeError("etcd's watch streams observe no elections");
   }
 }
 

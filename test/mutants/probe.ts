@@ -74,7 +74,7 @@ interface Tested {
 
 /** A failed expectation or a broken invariant is a verdict; anything else that a test ends with is none. */
 function ruleProbe(file: string, name: string): Finding {
-  // The copy has no build and needs none: these tests touch the core alone.
+  // The copy has no build, and these tests need none.
   const args = [
     "node_modules/vitest/vitest.mjs",
     "run",

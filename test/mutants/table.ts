@@ -63,6 +63,8 @@ const WATCHES_QUIET = sim(3, {
   faults: ["compaction"],
   server: { watchProgressIntervalMs: 300 },
 });
+const LOCK_SERVICE = sim(3, { seconds: 15, workload: "lock-service", faults: [] });
+const ELECTION_SERVICE = sim(3, { seconds: 15, workload: "election-service", faults: [] });
 const WATCHES_SNAPSHOT = sim(10, {
   seconds: 30,
   workload: "watches",
@@ -479,5 +481,45 @@ export const MUTANTS: readonly Mutant[] = [
       },
     ],
     probe: WATCHES_QUIET,
+  },
+  {
+    id: "q-service-does-not-wait",
+    what: "the lock service answers whoever has a place, whether or not it is the first",
+    edits: [
+      {
+        file: "src/server/queues.ts",
+        find: "      const header = await this.#waitTurn(place, what, wait);",
+        replace: '      const header = what === "mutex" ? stood.header : await this.#waitTurn(place, what, wait);',
+      },
+    ],
+    probe: LOCK_SERVICE,
+  },
+  {
+    id: "q-campaign-does-not-wait",
+    what: "a campaign is won at once, whoever came before",
+    edits: [
+      {
+        file: "src/server/queues.ts",
+        find: "      if (predecessor === undefined) return mine.header;",
+        replace: '      if (predecessor === undefined || what === "election") return mine.header;',
+      },
+    ],
+    probe: ELECTION_SERVICE,
+  },
+  {
+    id: "q-service-takes-away",
+    what: "a call of the lock service that is given up takes away what a later call of its lease holds",
+    edits: [
+      {
+        file: "src/server/queues.ts",
+        find: "[createdAt(key, token), asWritten]",
+        replace: "[createdAt(key, token)]",
+      },
+    ],
+    probe: {
+      kind: "rule",
+      file: "test/server/queues.test.ts",
+      name: "what a later call of the same lease has taken over",
+    },
   },
 ];

@@ -17,6 +17,7 @@ const lease = fc.bigInt({ min: -(2n ** 63n), max: 2n ** 63n - 1n }).map(leaseId)
 const member = fc.bigInt({ min: 1n, max: 2n ** 64n - 1n }).map(memberId);
 const cluster = fc.bigInt({ min: 1n, max: 2n ** 64n - 1n }).map(clusterId);
 const at = count.map(revision);
+const leaderKey = fc.record({ name: bytes, key: bytes, revision: count, lease });
 /** A flag is set or absent: the wire does not tell `false` from absence. */
 const flag = fc.constant(true as const);
 const urls = fc.array(fc.string({ maxLength: 20, unit: "grapheme" }), { maxLength: 3 });
@@ -136,6 +137,18 @@ export const anyRequest: fc.Arbitrary<Request> = plain(
       { requiredKeys: ["kind", "action"] },
     ),
     fc.constant({ kind: "register" as const }),
+    fc.record({ kind: fc.constant("lock" as const), name: bytes, lease }, { requiredKeys: ["kind", "name"] }),
+    fc.record({ kind: fc.constant("unlock" as const), key: bytes }),
+    fc.record(
+      { kind: fc.constant("campaign" as const), name: bytes, value: bytes, lease },
+      { requiredKeys: ["kind", "name", "value"] },
+    ),
+    fc.record(
+      { kind: fc.constant("proclaim" as const), leader: leaderKey, value: bytes },
+      { requiredKeys: ["kind", "value"] },
+    ),
+    fc.record({ kind: fc.constant("resign" as const), leader: leaderKey }, { requiredKeys: ["kind"] }),
+    fc.record({ kind: fc.constant("leader" as const), name: bytes }),
   ),
 );
 
@@ -228,6 +241,10 @@ const result: fc.Arbitrary<Result> = fc.oneof(
     keys: fc.array(bytes, { maxLength: 3 }),
   }),
   fc.record({ kind: fc.constant("register" as const), clientId: fc.maxSafeNat() }),
+  fc.record({ kind: fc.constant("lock" as const), key: bytes, token: at }),
+  fc.record({ kind: fc.constantFrom("unlock" as const, "proclaim" as const, "resign" as const) }),
+  fc.record({ kind: fc.constant("campaign" as const), leader: leaderKey }),
+  fc.record({ kind: fc.constant("leader" as const), kv: keyValue }),
   fc.record({ kind: fc.constant("leaseList" as const), leases: fc.array(lease, { maxLength: 3 }) }),
   fc.record({
     ...{ kind: fc.constant("snapshot" as const), revision: at, session: count, bytes },
@@ -260,6 +277,7 @@ export const anyWatchRequest: fc.Arbitrary<WatchRequest> = plain(
     ),
     int.map((watchId) => ({ kind: "cancel" as const, watchId })),
     fc.constant({ kind: "progress" as const }),
+    fc.record({ kind: fc.constant("observe" as const), name: bytes }),
   ),
 );
 

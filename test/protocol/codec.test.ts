@@ -22,7 +22,7 @@ import {
   WIRE,
 } from "../../src/protocol/codec.ts";
 import type { KeyValue, Member } from "../../src/protocol/key-value.ts";
-import type { Request, TxnRequest } from "../../src/protocol/requests.ts";
+import type { LeaderKey, Request, TxnRequest } from "../../src/protocol/requests.ts";
 import type { Response, Result } from "../../src/protocol/responses.ts";
 import type { WatchRequest, WatchResponse } from "../../src/protocol/watch.ts";
 import { expectGoldenLines } from "./golden.ts";
@@ -31,6 +31,8 @@ const key = encodeUtf8("key");
 const value = encodeUtf8("value");
 const stamp = { clusterId: clusterId(0xc1n), memberId: memberId(0xffff_ffff_ffff_fffen) };
 const header = { ...stamp, revision: revision(7), raftTerm: term(3) };
+
+const LEADER: LeaderKey = { name: key, key: encodeUtf8("key/5"), revision: 9, lease: leaseId(5n) };
 
 const REQUESTS: Readonly<Record<string, Request>> = {
   range: { kind: "range", key },
@@ -100,6 +102,15 @@ const REQUESTS: Readonly<Record<string, Request>> = {
   alarm: { kind: "alarm", action: "get" },
   "alarm raised": { kind: "alarm", action: "activate", member: memberId(5n), alarm: "nospace" },
   register: { kind: "register" },
+  lock: { kind: "lock", name: key },
+  "lock under a lease": { kind: "lock", name: key, lease: leaseId(5n) },
+  unlock: { kind: "unlock", key },
+  campaign: { kind: "campaign", name: key, value },
+  "campaign under a lease": { kind: "campaign", name: key, value, lease: leaseId(-1n) },
+  proclaim: { kind: "proclaim", leader: LEADER, value },
+  "proclaim of nobody": { kind: "proclaim", value },
+  resign: { kind: "resign", leader: LEADER },
+  leader: { kind: "leader", name: key },
 };
 
 const kv: KeyValue = { key, createRevision: revision(2), modRevision: revision(6), version: 4, value, lease: NO_LEASE };
@@ -160,6 +171,12 @@ const RESULTS: Readonly<Record<string, Result>> = {
   },
   alarm: { kind: "alarm", alarms: [{ member: memberId(5n), alarm: "corrupt" }] },
   register: { kind: "register", clientId: 17 },
+  lock: { kind: "lock", key, token: revision(9) },
+  unlock: { kind: "unlock" },
+  campaign: { kind: "campaign", leader: LEADER },
+  proclaim: { kind: "proclaim" },
+  resign: { kind: "resign" },
+  leader: { kind: "leader", kv: leased },
 };
 
 const ERRORS: Readonly<Record<string, StoreError>> = {
@@ -188,6 +205,7 @@ const WATCH_REQUESTS: Readonly<Record<string, WatchRequest>> = {
   },
   cancel: { kind: "cancel", watchId: 7 },
   progress: { kind: "progress" },
+  observe: { kind: "observe", name: key },
 };
 
 const KV: KeyValue = {
@@ -372,6 +390,9 @@ describe("decodeRequest", () => {
     ["addresses that are no texts", [WIRE.request.memberAdd, [1], false]],
     ["a map", { kind: "put" }],
     ["a map within", [WIRE.request.put, key, { length: 3 }]],
+    ["a lock without a name", [WIRE.request.lock]],
+    ["a leader key with too little", [WIRE.request.resign, [key, key, 9]]],
+    ["a leader key whose revision is negative", [WIRE.request.resign, [key, key, -9, 5n]]],
     ["a date", [WIRE.request.compact, new Date(0), false]],
   ];
   test.each(table)("refuses %s as INVALID_REQUEST, rejected", (_, fields) => {

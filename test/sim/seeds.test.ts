@@ -165,26 +165,35 @@ describe("writes are applied exactly once under faults", () => {
 
 describe("locks, elections and configs under faults keep their promises", () => {
   const drawn = commitSeed();
-  const SEEDS = { lock: [51, 52, drawn], election: [55, drawn], config: [57, drawn] } as const;
+  const SEEDS = {
+    lock: [51, 52, drawn],
+    election: [55, drawn],
+    "lock-service": [61, drawn],
+    "election-service": [63, drawn],
+    config: [57, drawn],
+  } as const;
   const PROMISES = [
     ...["no effect of an older token lands late", "effects end as they were told to", "tokens rise"],
     ...["losses are learned in time", "progress resumes"],
   ];
 
-  test.each(["lock", "election"] as const)("%s: holders stopped past their TTL, others that die", async (workload) => {
-    const totals = { turns: 0, lost: 0, stops: 0 };
-    for (const seed of SEEDS[workload]) {
-      const { verdicts, figures, faults } = await holds({ seed, seconds: 20, workload });
-      if (!("fast clock" in faults)) expect(verdicts).toHaveProperty(["one holder at a time"]);
-      for (const promise of PROMISES) expect(verdicts).toHaveProperty([promise]);
-      if (workload === "election") expect(verdicts).toHaveProperty(["observers see leaders in order"]);
-      for (const name of ["turns", "lost", "stops"] as const) totals[name] += figures[name] ?? 0;
-    }
-    // What is never lost is not tested.
-    expect(totals.turns).toBeGreaterThan(20);
-    expect(totals.lost).toBeGreaterThan(0);
-    expect(totals.stops).toBeGreaterThan(5);
-  });
+  test.each(["lock", "election", "lock-service", "election-service"] as const)(
+    "%s: holders stopped past their TTL, others that die",
+    async (workload) => {
+      const totals = { turns: 0, lost: 0, stops: 0 };
+      for (const seed of SEEDS[workload]) {
+        const { verdicts, figures, faults } = await holds({ seed, seconds: 20, workload });
+        if (!("fast clock" in faults)) expect(verdicts).toHaveProperty(["one holder at a time"]);
+        for (const promise of PROMISES) expect(verdicts).toHaveProperty([promise]);
+        if (workload.startsWith("election")) expect(verdicts).toHaveProperty(["observers see leaders in order"]);
+        for (const name of ["turns", "lost", "stops"] as const) totals[name] += figures[name] ?? 0;
+      }
+      // What is never lost is not tested.
+      expect(totals.turns).toBeGreaterThan(20);
+      expect(totals.lost).toBeGreaterThan(0);
+      expect(totals.stops).toBeGreaterThan(5);
+    },
+  );
 
   test("config: every watcher ends on the newest, through compactions", async () => {
     for (const seed of SEEDS.config) {

@@ -5,18 +5,21 @@
 import { decodeUtf8 } from "../../base/bytes.ts";
 import { type RandomSource, randomInt } from "../../base/prng.ts";
 import type { Client } from "../../client/client.ts";
-import { op } from "../../client/txn.ts";
+import type { LockAnswer } from "../../client/queues.ts";
+import { compare, op } from "../../client/txn.ts";
 import { Election, observeElection } from "../../concurrency/election.ts";
 import { Mutex } from "../../concurrency/mutex.ts";
 import { Session } from "../../concurrency/session.ts";
 import type { Clock } from "../../platform/clock.ts";
-import type { Compare } from "../../protocol/requests.ts";
+import type { Compare, LeaderKey } from "../../protocol/requests.ts";
 import type { Effect, LandedEffect, Stop, Tenure } from "../checkers/fencing.ts";
 import type { Observation } from "../checkers/observations.ts";
 import { Calls } from "./calls.ts";
 
 export interface ContenderOptions {
   readonly kind: "lock" | "election";
+  /** Every other contender, and all observers, ask a member's service instead of running the recipe: one queue for both. */
+  readonly service?: boolean | undefined;
   /** The world's: it runs on while a contender is stopped. */
   readonly clock: Clock;
   readonly random: RandomSource;
@@ -151,12 +154,13 @@ export class ContenderWorkload extends Calls {
       );
       if ("error" in opened) continue;
       const session = opened.value;
-      const turn = this.#o.kind === "lock" ? lockTurn(session, this.#name) : this.#electionTurn(session, contender);
+      const turn = this.#turn(client, session, contender);
       for (let turns = randomInt(random, 1, 3); turns > 0 && !signal.aborted; turns--) {
         const entered = await this.call(() => turn.enter({ signal }));
         if ("error" in entered) break;
         await this.#hold(client, contender, session, turn);
-        if (session.signal.aborted) break;
+        // A service's unlock names a key and no token: one that was delayed must not find a later place there.
+        if (session.signal.aborted || this.tenures.at(-1)?.kept === true) break;
       }
       // Some die: what they hold goes with the lease.
       if (random() < 0.15) session.orphan();
@@ -209,14 +213,19 @@ export class ContenderWorkload extends Calls {
     else if (!tenure.lost) session.orphan();
   }
 
-  #electionTurn(session: Session, contender: number): Turn {
-    const election = new Election(session, this.#name);
+  #turn(client: Client, session: Session, contender: number): Turn {
+    const serves = this.#o.service === true && contender % 2 === 0;
+    if (this.#o.kind === "lock") {
+      return serves ? lockService(client, session, this.#name) : lockTurn(session, this.#name);
+    }
     let n = 0;
     const value = (): string => {
       const text = `${this.#o.label ?? ""}${contender}/${session.lease}/${n++}`;
       this.proclaimed.add(text);
       return text;
     };
+    if (serves) return electionService(client, session, this.#name, value);
+    const election = new Election(session, this.#name);
     return {
       enter: (options) => election.campaign(value(), options),
       get token() {
@@ -235,7 +244,11 @@ export class ContenderWorkload extends Calls {
     this.observed[name] = observations;
     const { signal } = this.#done;
     try {
-      for await (const { kv } of observeElection(client, this.#name, { signal })) {
+      const leaders =
+        this.#o.service === true
+          ? client.elections.observe(this.#name, { signal })
+          : observeElection(client, this.#name, { signal });
+      for await (const { kv } of leaders) {
         const { createRevision: create, modRevision: mod } = kv;
         observations.push({ key: decodeUtf8(kv.key), create, mod, value: kv.text() });
       }
@@ -277,6 +290,45 @@ export class ContenderWorkload extends Calls {
   #wait(clock: Clock, ms: number): Promise<void> {
     return new Promise((resolve) => clock.after(ms, resolve));
   }
+}
+
+/** What the service answered holds while the session does: the one who asked keeps its lease alive. */
+function lockService(client: Client, session: Session, name: string): Turn {
+  let lock: LockAnswer | undefined;
+  return {
+    enter: async (options) => {
+      lock = await client.locks.lock(name, { ...options, lease: session.lease });
+      session.assertHeld();
+    },
+    get token() {
+      return lock?.token;
+    },
+    guard: () => compare.createRevision(lock!.key, "=", lock!.token),
+    busy: async () => {},
+    leave: async () => {
+      await client.locks.unlock(lock!.key, { timeoutMs: CALL_MS });
+    },
+  };
+}
+
+function electionService(client: Client, session: Session, name: string, value: () => string): Turn {
+  let leader: LeaderKey | undefined;
+  return {
+    enter: async (options) => {
+      ({ leader } = await client.elections.campaign(name, value(), { ...options, lease: session.lease }));
+      session.assertHeld();
+    },
+    get token() {
+      return leader?.revision;
+    },
+    guard: () => compare.createRevision(leader!.key, "=", leader!.revision),
+    busy: async () => {
+      await client.elections.proclaim(leader!, value(), { timeoutMs: CALL_MS });
+    },
+    leave: async () => {
+      await client.elections.resign(leader!, { timeoutMs: CALL_MS });
+    },
+  };
 }
 
 function lockTurn(session: Session, name: string): Turn {
