@@ -511,14 +511,6 @@ test("an address of another cluster that was asked first says nothing of the end
   await script.settle(script.client.put("a", "1"));
 });
 
-test("an address of another cluster that was asked first says nothing of the endpoints", async () => {
-  const script = await Script.open(2, { endpoints: ["m1"] });
-  script.member(2).cluster = clusterId(0xbadn);
-  script.member(2).answer = async () => answered(STATUS, 2);
-  await script.settle(script.client.status("m2"));
-  await script.settle(script.client.put("a", "1"));
-});
-
 describe("AbortSignal", () => {
   test("ends a wait for a connection: rejected, with the reason", async () => {
     const script = await Script.open(1);
