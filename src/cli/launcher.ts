@@ -102,7 +102,7 @@ async function refuseRunning(dir: string): Promise<void> {
   const taken = await firstTaken(earlier.members.flatMap((member) => [member.clientUrl, member.peerUrl]));
   if (taken === undefined) return;
   throw new StoreError("DATA_DIR_IN_USE", {
-    message: `quorate: the data directory is in use: ${dir} belongs to a cluster that has ${taken}, and something listens there (stop it first, or give another --dir)`,
+    message: `quorate: the data directory is in use: ${dir} belongs to a cluster that has ${taken}, and something listens there`,
   });
 }
 
