@@ -1,4 +1,5 @@
 /** `Client.connect` for Node: the client, over WebSockets. */
+import { StoreError } from "../base/errors.ts";
 import { Client } from "../client/client.ts";
 import { silent } from "../platform/log.ts";
 import { NodeClock } from "../platform/node/clock.ts";
@@ -13,6 +14,10 @@ export interface ConnectOptions {
   readonly dialTimeoutMs?: number;
   /** Milliseconds a call may take in all. Default 5,000. */
   readonly timeoutMs?: number;
+  /** A member that has been silent for as long is pinged. Default 1,000. */
+  readonly keepAliveTimeMs?: number;
+  /** One that stays silent for as long after that counts as lost. Default 3,000. */
+  readonly keepAliveTimeoutMs?: number;
   /** Largest request in bytes. Default 2 MiB. */
   readonly maxSendBytes?: number;
   /** Writes apply once, however often they were sent. Default true; without it they are sent as to etcd. */
@@ -31,6 +36,12 @@ export async function connect(options: ConnectOptions = {}): Promise<Client> {
   const clock = new NodeClock();
   const random = new NodeRandom();
   const network = new WebSocketNetwork();
+  const { keepAliveTimeMs, keepAliveTimeoutMs, maxSendBytes } = options;
+  for (const [name, value] of Object.entries({ keepAliveTimeMs, keepAliveTimeoutMs, maxSendBytes })) {
+    if (value !== undefined && !(value > 0)) {
+      throw new StoreError("BAD_CONFIG", { message: `quorate: ${name} must be above 0, not ${value}` });
+    }
+  }
   return Client.open({
     clock,
     random,
@@ -40,7 +51,8 @@ export async function connect(options: ConnectOptions = {}): Promise<Client> {
     ...(options.dialTimeoutMs === undefined ? {} : { dialTimeoutMs: options.dialTimeoutMs }),
     dial: async (endpoint, timeoutMs) => {
       const connection = await network.dial(endpointUrl(endpoint), { maxFrameBytes: 1 << 30, timeoutMs });
-      return connectChannel(connection, { clock, log: silent, timeoutMs, maxSendBytes: options.maxSendBytes });
+      const channel = { clock, log: silent, timeoutMs, keepAliveTimeMs, keepAliveTimeoutMs, maxSendBytes };
+      return connectChannel(connection, channel);
     },
   });
 }

@@ -238,6 +238,16 @@ describe("a hostile connection", () => {
   });
 });
 
+test.each(["keepAliveTimeMs", "keepAliveTimeoutMs", "maxSendBytes", "timeoutMs", "dialTimeoutMs"])(
+  "connect names %s where it cannot be",
+  async (name) => {
+    for (const value of [0, -1, Number.NaN]) {
+      const error: unknown = await connect({ endpoints: ["127.0.0.1:1"], [name]: value }).catch((reason) => reason);
+      expect(error).toMatchObject({ code: "BAD_CONFIG", message: expect.stringContaining(name) });
+    }
+  },
+);
+
 test("health, readiness and metrics are served on the client port", async () => {
   const url = node.clientUrl!.replace("ws://", "http://");
   const health = await fetch(`${url}/health`);
