@@ -4,7 +4,7 @@
  */
 
 import { InvariantError } from "../base/assert.ts";
-import { copyBytes, equalBytes } from "../base/bytes.ts";
+import { equalBytes } from "../base/bytes.ts";
 import { StoreError } from "../base/errors.ts";
 import {
   type ClusterId,
@@ -17,18 +17,14 @@ import {
   term,
 } from "../base/ids.ts";
 import { VERSION } from "../base/version.ts";
-import { type Budget, runSlice } from "../kv/slices.ts";
 import type { Envelope } from "../machine/command.ts";
-import { type Machine, MachineLoader, seedMembers } from "../machine/machine.ts";
-import { KEY_SPACE } from "../machine/state-store.ts";
-import type { Clock, Timer } from "../platform/clock.ts";
+import { type Machine, seedMembers } from "../machine/machine.ts";
+import type { Timer } from "../platform/clock.ts";
 import type { CallOptions, Channel, ServedWatch, WatchOptions, WatchOutlet } from "../protocol/channel.ts";
-import type { KeyValue, Member } from "../protocol/key-value.ts";
+import type { Member } from "../protocol/key-value.ts";
 import type { Request } from "../protocol/requests.ts";
-import type { Response, Result, ResultOf, StatusResult } from "../protocol/responses.ts";
-import { type WatchEvent, weightOf } from "../protocol/watch.ts";
-import { decodeConfState, encodeConfState } from "../raft/codec.ts";
-import { isVoter } from "../raft/membership.ts";
+import type { Response, StatusResult } from "../protocol/responses.ts";
+import { encodeConfState } from "../raft/codec.ts";
 import type { ConfState } from "../raft/membership-types.ts";
 import { membersOf } from "../raft/progress.ts";
 import { Raft } from "../raft/raft.ts";
@@ -37,21 +33,24 @@ import type { StateBackend, StateSnapshot } from "../storage/state-backend.ts";
 import { ClientListener } from "../transport/client-listener.ts";
 import type { HttpAnswer } from "../transport/network.ts";
 import { PeerMesh } from "../transport/peers.ts";
-import { WatchFlow } from "../transport/watch-flow.ts";
 import { Applier } from "./applier.ts";
 import { AutoCompactor, parseRetention } from "./auto-compactor.ts";
 import { awaitWitnesses, BIRTH, birthOf } from "./bootstrap.ts";
+import { Departure } from "./departure.ts";
 import { bestSuccessor, Driver } from "./driver.ts";
 import { Flusher } from "./flusher.ts";
 import { healthAnswer } from "./health.ts";
 import { decodeHello, encodeHello } from "./hello.ts";
+import { inProcessChannel } from "./in-process.ts";
 import { LeaseKeeper } from "./lease-keeper.ts";
 import { LedgerKeeper } from "./ledger-keeper.ts";
+import { CONF_KEY, confOf, decodeConf, loadMachine } from "./loading.ts";
 import { MemberAdmin } from "./member-admin.ts";
 import { type Figures, type MetricsSink, noMetrics } from "./metrics.ts";
 import { DEFAULTS, type ServerOptions, type ServerWorld } from "./options.ts";
 import { PEER_CALL, PeerCalls } from "./peer-calls.ts";
 import { Proposals } from "./proposals.ts";
+import { Publisher } from "./publisher.ts";
 import { Queues } from "./queues.ts";
 import { QuotaKeeper, quotaOf } from "./quota-keeper.ts";
 import { Reads } from "./reads.ts";
@@ -59,12 +58,6 @@ import { Router } from "./router.ts";
 import { SnapshotSessions } from "./snapshot-sessions.ts";
 import { SnapshotReception, SnapshotSender } from "./snapshots.ts";
 import { Watches } from "./watches.ts";
-
-/** Key of the Raft configuration as of the applied index, in the state. */
-const CONF_KEY = Uint8Array.of(KEY_SPACE.conf);
-
-/** What a watch message weighs in process, beside its events. */
-const NEWS_BYTES = 64;
 
 export interface ServerStatus {
   readonly id: MemberId;
@@ -85,39 +78,6 @@ function options<T extends object>(given: T): { [K in keyof T]: Exclude<T[K], un
   return Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined)) as {
     [K in keyof T]: Exclude<T[K], undefined>;
   };
-}
-
-/** Steps of loading in one turn: a few milliseconds. */
-const LOAD_STEPS_PER_TURN = 8_192;
-
-/** Builds the machine from a state's records, in slices, so that heartbeats go on meanwhile. */
-async function loadMachine(state: StateBackend, clock: Clock): Promise<Machine> {
-  const loader = new MachineLoader({
-    store: state,
-    applied: { index: state.appliedIndex, term: state.appliedTerm },
-  });
-  await state.scan((key, value) => loader.record(key, value));
-  const budget: Budget = { left: 0 };
-  const work = loader.finishInSlices(budget);
-  for (;;) {
-    const machine = runSlice(work, budget, LOAD_STEPS_PER_TURN);
-    if (machine !== undefined) return machine;
-    await new Promise<void>((resolve) => clock.defer(resolve));
-  }
-}
-
-/** Every state has one from its birth on. */
-function decodeConf(bytes: Uint8Array | undefined): ConfState {
-  if (bytes === undefined) {
-    throw new StoreError("STATE_CORRUPT", {
-      message: "quorate: the state database is damaged: it lacks the configuration",
-    });
-  }
-  return decodeConfState(bytes);
-}
-
-function confOf(state: StateBackend): ConfState {
-  return decodeConf(state.read(CONF_KEY));
 }
 
 export class Server {
@@ -146,6 +106,8 @@ export class Server {
   readonly #compactor: AutoCompactor | undefined;
   readonly #ledger: LedgerKeeper;
   readonly #router: Router;
+  readonly #publisher: Publisher;
+  readonly #departure: Departure;
   readonly #watches: Watches;
   readonly #queues: Queues;
   readonly #sender: SnapshotSender | undefined;
@@ -165,13 +127,9 @@ export class Server {
   #walSize = 1;
   #sizeTimer: Timer | undefined;
   #compaction: Promise<void> | undefined;
-  #publishing = false;
   #phase: "running" | "closing" | "ended" = "running";
   /** Still serving while leadership is handed over. */
   #closeCalled = false;
-  /** `told`: by another member, which therefore knows it itself. `leaves`: the callers have had their answers. */
-  #removed: "no" | "applied" | "told" = "no";
-  #leaves = false;
   #end!: (error: StoreError | undefined) => void;
   #clientUrl: string | undefined;
   #peerUrl: string | undefined;
@@ -369,7 +327,7 @@ export class Server {
         onRoundTrip: (peer, ms) => metrics.peerRoundTrip(peer, ms / 1000),
         onStream: (from, connection) => this.#reception.accept(from, connection),
         isRemoved: (peer) => this.#applier.machine.removedMembers.has(peer),
-        onRemoved: () => this.#endAsRemoved("told"),
+        onRemoved: () => this.#departure.removed("told"),
       });
     }
     this.#driver = new Driver(
@@ -397,7 +355,7 @@ export class Server {
           );
           this.#leases.follow();
           this.#calls.leaderChanged(soft.leader);
-          if (soft.leader !== undefined) this.#publish();
+          if (soft.leader !== undefined) this.#publisher.publish();
         },
         onSnapshots: (send, abort) => {
           for (const { to, session } of abort) this.#sender?.abort(to, session);
@@ -598,6 +556,34 @@ export class Server {
       snapshot: () => this.#freshSnapshot(),
       sizeBytes: () => this.#state.sizeBytes(),
     });
+    this.#departure = new Departure({
+      self: this.id,
+      name: this.name,
+      clock,
+      log,
+      electionTimeoutMs: all.electionTimeoutMs,
+      heartbeatMs: all.heartbeatMs,
+      conf: () => this.#conf,
+      leads: () => this.#driver.soft.role === "leader",
+      isRunning: () => this.#phase === "running",
+      end: (error) => this.#fail(error),
+    });
+    this.#publisher = new Publisher({
+      self: this.id,
+      name: this.name,
+      clock,
+      againMs: all.heartbeatMs,
+      members: () => this.#applier.machine.members(),
+      mayPublish: () => this.#phase === "running" && this.#driver.soft.leader !== undefined,
+      clientUrls: () => {
+        if (this.#clientUrl !== undefined) return [this.#clientUrl];
+        return all.listenClientUrl === undefined ? [] : undefined;
+      },
+      peerUrl: () => (all.bootstrap.kind === "alone" ? this.#peerUrl : undefined),
+      updatePeerUrl: (peerUrl, deadline) =>
+        this.#admin.handle({ kind: "memberUpdate", id: this.id, peerUrls: [peerUrl] }, deadline),
+      propose: (command, deadline) => this.#router.propose(command, deadline),
+    });
     this.#router = new Router({
       memberId: this.id,
       clusterId: this.clusterId,
@@ -667,56 +653,27 @@ export class Server {
   }
 
   async handle(request: Request, call: CallOptions): Promise<Response> {
-    if (this.#phase !== "running") throw new StoreError("STOPPED");
-    if (this.#leaves) throw this.#removedError();
+    this.#requireServing();
     return this.#router.handle(request, call);
+  }
+
+  #requireServing(): void {
+    if (this.#phase !== "running") throw new StoreError("STOPPED");
+    this.#departure.check();
   }
 
   /** The in-process way in: objects, no bytes. */
   channel(): Channel {
-    return {
-      call: async <Q extends Request>(request: Q, call: CallOptions): Promise<Response<ResultOf<Q>>> =>
-        ownResponse(await this.handle(request, call)) as Response<ResultOf<Q>>,
+    return inProcessChannel({
+      clock: this.#world.clock,
+      handle: (request, call) => this.handle(request, call),
       answerNow: (request) => {
-        if (this.#phase !== "running") throw new StoreError("STOPPED");
+        this.#requireServing();
         return this.#router.answerNow(request);
       },
-      watch: (receiver, options = {}) => {
-        const { clock } = this.#world;
-        let isClosed = false;
-        // In a turn of its own, as over a socket: whoever asks is never called back meanwhile.
-        const later = (callback: () => void): void => {
-          clock.defer(() => {
-            if (!isClosed) callback();
-          });
-        };
-        const flow: WatchFlow = new WatchFlow(
-          {
-            open: (outlet) => this.watch(outlet, options),
-            deliver: (response) => {
-              const bytes = response.events.reduce((sum, event) => sum + weightOf(event), NEWS_BYTES);
-              // Copies: the history shares its bytes with whoever watches.
-              const events = response.events.map(ownEvent);
-              later(() => receiver.receive({ ...response, events }, bytes));
-              return bytes;
-            },
-            hasRoom: () => true,
-            ended: (error) => later(() => receiver.ended(error)),
-          },
-          options,
-        );
-        return {
-          request: (request) => flow.request(request),
-          consumed: (bytes) => void flow.consumed(bytes),
-          close: () => {
-            isClosed = true;
-            flow.close();
-          },
-        };
-      },
+      watch: (outlet, options) => this.watch(outlet, options),
       closed: this.stopped.then(() => {}),
-      close: () => {},
-    };
+    });
   }
 
   /** Takes a watch stream in. What is refused ends in a later turn. */
@@ -765,7 +722,7 @@ export class Server {
         throw error;
       }
     }
-    this.#publish();
+    this.#publisher.publish();
   }
 
   /** Hands leadership over (unless told not to), drains, flushes and closes. Safe to call twice. */
@@ -930,71 +887,7 @@ export class Server {
     }
     peers.delete(this.id);
     this.#mesh.setPeers([...peers].map(([id, urls]) => ({ id, urls })));
-    if (this.#applier.machine.removedMembers.has(this.id)) this.#endAsRemoved("applied");
-  }
-
-  /** By its own log, or by the word of another: a member that was down at its removal is never sent that entry. */
-  #endAsRemoved(by: "applied" | "told"): void {
-    const before = this.#removed;
-    if (before !== "told") this.#removed = by;
-    // Its callers get their answers first.
-    if (before === "no") this.#world.clock.after(this.#options.electionTimeoutMs, () => this.#leave());
-  }
-
-  /**
-   * Not while the others may need it. It votes until a joint phase is over, and leads until they know of its removal (M8).
-   * Of two, the other one is told by nobody else, and can be elected by nobody else before it is (M14).
-   */
-  #leave(): void {
-    if (this.#phase !== "running") return;
-    const { voters } = this.#conf;
-    const isNeeded = isVoter(this.#conf, this.id) || this.#driver.soft.role === "leader" || voters.length < 2;
-    if (this.#removed !== "told" && isNeeded) {
-      if (!this.#leaves) this.#world.log.warn({ voters: voters.map(formatId) }, "removed; waits until the others know");
-      this.#leaves = true;
-      this.#world.clock.after(this.#options.heartbeatMs, () => this.#leave());
-      return;
-    }
-    this.#fail(this.#removedError());
-  }
-
-  #removedError(): StoreError {
-    return new StoreError("MEMBER_REMOVED", {
-      message: `quorate: member ${this.name} (${formatId(this.id)}) was removed from the cluster; its directory can be deleted`,
-    });
-  }
-
-  /** Tells the others this member's name and client addresses, once they differ from what is recorded. */
-  #publish(): void {
-    if (this.#publishing || this.#phase !== "running" || this.#driver.soft.leader === undefined) return;
-    const clientUrls = this.#clientUrl === undefined ? [] : [this.#clientUrl];
-    const mine = this.#applier.machine.members().find(({ id }) => id === this.id);
-    if (mine === undefined) return;
-    const peerUrl = this.#peerUrl;
-    if (this.#options.bootstrap.kind === "alone" && peerUrl !== undefined && !mine.peerUrls.includes(peerUrl)) {
-      // It was given port 0, or another address than at its last start: whoever joins must find it.
-      this.#publishing = true;
-      this.#admin
-        .handle({ kind: "memberUpdate", id: this.id, peerUrls: [peerUrl] }, this.#world.clock.now() + 5_000)
-        .then(
-          () => this.#publishAgain(),
-          () => this.#publishAgain(),
-        );
-      return;
-    }
-    if (mine.name === this.name && (clientUrls.length === 0 || sameList(mine.clientUrls, clientUrls))) return;
-    if (this.#options.listenClientUrl !== undefined && this.#clientUrl === undefined) return;
-    this.#publishing = true;
-    const { clock } = this.#world;
-    this.#router.propose({ kind: "memberPublish", id: this.id, name: this.name, clientUrls }, clock.now() + 5_000).then(
-      () => this.#publishAgain(),
-      () => this.#publishAgain(),
-    );
-  }
-
-  #publishAgain(): void {
-    this.#publishing = false;
-    this.#world.clock.after(this.#options.heartbeatMs, () => this.#publish());
+    if (this.#applier.machine.removedMembers.has(this.id)) this.#departure.removed("applied");
   }
 
   #compact(): Promise<void> {
@@ -1119,42 +1012,4 @@ export class Server {
       metrics: () => this.#metrics.render(() => this.figures()),
     });
   }
-}
-
-/** The store's bytes are shared by all who read them; what leaves for an embedding program is its own. */
-function ownResponse(response: Response): Response {
-  const { header, result } = response;
-  const own = ownResult(result);
-  return own === result ? response : { header, result: own };
-}
-
-function ownResult<R extends Result>(result: R): R {
-  switch (result.kind) {
-    case "range":
-      return { ...result, kvs: result.kvs.map(ownKeyValue) };
-    case "put":
-      return result.prevKv === undefined ? result : { ...result, prevKv: ownKeyValue(result.prevKv) };
-    case "deleteRange":
-      return { ...result, prevKvs: result.prevKvs.map(ownKeyValue) };
-    case "txn":
-      return { ...result, results: result.results.map(ownResult) };
-    default:
-      return result;
-  }
-}
-
-function ownEvent(event: WatchEvent): WatchEvent {
-  const { kv, prevKv } = event;
-  return prevKv === undefined
-    ? { ...event, kv: ownKeyValue(kv) }
-    : { ...event, kv: ownKeyValue(kv), prevKv: ownKeyValue(prevKv) };
-}
-
-function ownKeyValue(kv: KeyValue): KeyValue {
-  const { key, createRevision, modRevision, version, value, lease } = kv;
-  return { key: copyBytes(key), createRevision, modRevision, version, value: copyBytes(value), lease };
-}
-
-function sameList(a: readonly string[], b: readonly string[]): boolean {
-  return a.length === b.length && a.every((item, i) => item === b[i]);
 }
