@@ -83,16 +83,19 @@ export class Expiry {
   // --- who leads ---
 
   /**
-   * This member leads: each lease gets what its checkpoint says, or its TTL, and `graceMs` (one election timeout) on top,
-   * from now on. Then call `adopt` until it is through; only then has every lease its timer.
+   * This member leads: each lease gets what its checkpoint says, or its TTL, from now on. Then call `adopt` until it is
+   * through; only then has every lease its timer.
+   *
+   * No election timeout on top, as etcd gives: a renewal is acknowledged only once a quorum has confirmed its leader after it
+   * came, so each one was sent before this member was elected.
    *
    * No deadlines are spread as etcd does with a thousand leases and more: that would extend some beyond what is promised,
    * and the limit of `due` bounds the work of each turn anyway.
    */
-  promote(leases: Iterable<Lease>, now: number, graceMs: number): void {
+  promote(leases: Iterable<Lease>, now: number): void {
     this.demote();
     this.#primary = true;
-    this.#inheritedAt = this.#tick(now) + graceMs;
+    this.#inheritedAt = this.#tick(now);
     this.#inherited = leases[Symbol.iterator]();
   }
 

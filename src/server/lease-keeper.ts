@@ -116,7 +116,7 @@ export class LeaseKeeper {
     // Every checkpoint of an earlier leader lies before the first entry of this one's term.
     if (machine.applied.term !== term) return;
     this.#term = term;
-    this.#expiry.promote(machine.lessor.leases(), this.#o.clock.now(), this.#o.electionTimeoutMs);
+    this.#expiry.promote(machine.lessor.leases(), this.#o.clock.now());
     this.#adopt(term);
   }
 

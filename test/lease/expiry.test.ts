@@ -9,10 +9,9 @@ import { testSeed } from "../support/seed.ts";
 import { MapRecords } from "./records.ts";
 
 const seed = testSeed();
-const GRACE = 1_000;
 
 function promote(expiry: Expiry, lessor: Lessor, now: number): void {
-  expiry.promote(lessor.leases(), now, GRACE);
+  expiry.promote(lessor.leases(), now);
   expect(expiry.adopt(Infinity)).toBe(true);
 }
 
@@ -140,17 +139,17 @@ describe("a proposed revoke", () => {
 });
 
 describe("a change of leader", () => {
-  test("gives each lease its TTL and the grace, or what its checkpoint says and the grace", () => {
+  test("gives each lease its TTL, or what its checkpoint says", () => {
     const { lessor, expiry, grant } = leader();
     grant(1, 10, 0);
     grant(2, 10, 0);
     lessor.checkpoint(leaseId(2), 4);
     expiry.demote();
     promote(expiry, lessor, 100_000);
-    expect(expiry.due(104_999, 10)).toEqual([]);
-    expect(idsOf(expiry.due(105_000, 10))).toEqual([2]);
-    expect(expiry.due(110_999, 10)).toEqual([]);
-    expect(idsOf(expiry.due(111_000, 10))).toEqual([1]);
+    expect(expiry.due(103_999, 10)).toEqual([]);
+    expect(idsOf(expiry.due(104_000, 10))).toEqual([2]);
+    expect(expiry.due(109_999, 10)).toEqual([]);
+    expect(idsOf(expiry.due(110_000, 10))).toEqual([1]);
   });
 
   test("forgets what was proposed before", () => {
@@ -165,10 +164,10 @@ describe("a change of leader", () => {
   test("starts timers a few at a time, all from the moment of the change, and first where somebody asks", () => {
     const { lessor, expiry, grant } = leader();
     const leases = [1, 2, 3, 4, 5].map((id) => grant(id, 10, 0));
-    expiry.promote(lessor.leases(), 1_000, GRACE);
+    expiry.promote(lessor.leases(), 1_000);
     expect(expiry.adopt(2)).toBe(false);
     expect(expiry.waiting).toBe(2);
-    expect(expiry.timeToLive(leases[4], 2_000)).toEqual({ ttl: 10, grantedTtl: 10 });
+    expect(expiry.timeToLive(leases[4], 2_000)).toEqual({ ttl: 9, grantedTtl: 10 });
     expect(expiry.renew(leases[3]!, 4_000)).toEqual({ kind: "renewed" });
     expect(expiry.waiting).toBe(4);
     lessor.revoke(leases[4]!.id);
@@ -176,8 +175,8 @@ describe("a change of leader", () => {
     grant(6, 10, 4_500);
     expect(expiry.adopt(10)).toBe(true);
     expect(expiry.waiting).toBe(5);
-    expect(expiry.due(11_999, 10)).toEqual([]);
-    expect(idsOf(expiry.due(12_000, 10))).toEqual([1, 2, 3]);
+    expect(expiry.due(10_999, 10)).toEqual([]);
+    expect(idsOf(expiry.due(11_000, 10))).toEqual([1, 2, 3]);
     expect(idsOf(expiry.due(14_000, 10))).toEqual([4]);
     expect(idsOf(expiry.due(14_500, 10))).toEqual([6]);
   });
@@ -186,7 +185,7 @@ describe("a change of leader", () => {
     const { lessor, expiry, grant } = leader();
     const leases = [grant(1, 10, 0), grant(2, 10, 0)];
     // A list, which unlike the lessor still has the lease when its turn comes.
-    expiry.promote(leases, 1_000, GRACE);
+    expiry.promote(leases, 1_000);
     expiry.timeToLive(leases[1], 1_000);
     for (const lease of leases) {
       lessor.revoke(lease.id);
@@ -207,15 +206,6 @@ describe("a change of leader", () => {
     expect(expiry.renew(lease, 99_000)).toEqual({ kind: "demoted" });
     expect(expiry.timeToLive(later, 99_000)).toBeUndefined();
     expect(expiry.timeToLive(undefined, 99_000)).toBeUndefined();
-  });
-
-  test("a keep-alive within the grace takes nothing away", () => {
-    const { lessor, expiry, grant } = leader();
-    const lease = grant(1, 10, 0);
-    promote(expiry, lessor, 1_000);
-    expiry.renew(lease, 1_500);
-    expect(expiry.due(11_999, 10)).toEqual([]);
-    expect(idsOf(expiry.due(12_000, 10))).toEqual([1]);
   });
 });
 
@@ -334,7 +324,7 @@ describe("checkpoints", () => {
       lessor.checkpoint(lease.id, remainingTtl);
     }
     for (const now of [INTERVAL + 1_000, INTERVAL + 2_000]) promote(expiry, lessor, now);
-    expect(idsOf(expiry.due(INTERVAL + 2_000 + GRACE + 600_000, 10))).toEqual([1]);
+    expect(idsOf(expiry.due(INTERVAL + 2_000 + 600_000, 10))).toEqual([1]);
   });
 });
 
@@ -419,7 +409,7 @@ describe("Expiry", () => {
               leads = true;
               promote(expiry, lessor, now);
               for (const one of model.values()) {
-                one.deadline = now + GRACE + one.ttl * 1_000;
+                one.deadline = now + one.ttl * 1_000;
                 one.revoking = false;
               }
               break;

@@ -13,8 +13,6 @@ import { MapRecords } from "./records.ts";
 
 const seed = testSeed();
 const MEMBERS = 3;
-/** None: the promise must hold without it, and it would hide mistakes. */
-const GRACE_MS = 0;
 const CHECKPOINT_MS = 1_500;
 
 type Entry = { readonly term: number; committedAt: number } & (
@@ -169,7 +167,7 @@ class Cluster {
     const { lessor, expiry } = member;
     switch (entry.kind) {
       case "noop":
-        if (entry.term === member.leadsIn) expiry.promote(lessor.leases(), this.#clock(member), GRACE_MS);
+        if (entry.term === member.leadsIn) expiry.promote(lessor.leases(), this.#clock(member));
         break;
       case "grant":
         lessor.grant(entry.id, entry.ttl);
