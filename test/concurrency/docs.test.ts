@@ -7,6 +7,7 @@ const OUTPUT: readonly (readonly [string, readonly string[]])[] = [
   ["Sessions", ["alive", "lost, or closed"]],
   ["Locks", ["written: true"]],
   ["Elections", ["leader: node-1", "observed: node-1, ready"]],
+  ["Services: locks and elections by one call each", ["leader: node-1, ready"]],
   ["Transactional memory", ["b has 10"]],
   ["Once per cluster", ["initialized here: true"]],
   ["Configuration", ["max is 10", "still 10 because INVALID_CONFIG"]],
@@ -26,11 +27,11 @@ test.each(OUTPUT)("%s", async (title, expected) => {
   const code = pieces.find(([each]) => each === title)![1];
   // Within the project, so that packages are found, and where git does not look.
   mkdirSync(".sim", { recursive: true });
-  const file = resolve(".sim", `docs-${title.replaceAll(" ", "-")}-${process.pid}.ts`);
+  const file = resolve(".sim", `docs-${title.replaceAll(/[^a-z]/gi, "-")}-${process.pid}.ts`);
   writeFileSync(
     file,
     'import * as v from "valibot";\n' +
-      'import { ConfigWatcher, Election, initializeOnce, Mutex, Node, observeElection, op, Session, stm } from "../src/index.ts";\n' +
+      'import { compare, ConfigWatcher, Election, initializeOnce, Mutex, Node, observeElection, op, Session, stm } from "../src/index.ts";\n' +
       `export async function run() {\nawait using node = await Node.open({});\nconst client = node.client();\n${code}}\n`,
   );
   onTestFinished(() => rmSync(file));
