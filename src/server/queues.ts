@@ -154,11 +154,6 @@ export class Queues {
     this.#o = options;
   }
 
-  /** Calls and observers that wait for their turn, or for news. */
-  get waiting(): number {
-    return this.#waiting.size;
-  }
-
   async handle(request: QueueRequest, options: CallOptions): Promise<QueueAnswer> {
     switch (request.kind) {
       case "lock": {

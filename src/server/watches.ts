@@ -124,7 +124,8 @@ export class Watches {
           case "progress":
             return stream.progress();
           case "observe":
-            observer ??= observe(request.name, {
+            if (observer !== undefined) return open.end(new StoreError("INVALID_REQUEST"));
+            observer = observe(request.name, {
               get writable() {
                 return outlet.writable;
               },

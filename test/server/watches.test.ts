@@ -245,6 +245,14 @@ describe("a snapshot takes the state's place (B51)", () => {
   });
 });
 
+test("a stream observes one election; another one on it ends it by name", async () => {
+  const stage = await members(1);
+  const heard = await stage.watch(stage.follower);
+  for (const name of ["e", "f"]) heard.stream.request({ kind: "observe", name: encodeUtf8(name) });
+  await stage.world.runFor(10);
+  expect(heard.error).toMatchObject({ code: "INVALID_REQUEST" });
+});
+
 test("a member has a bound of watchers over all streams; one more is refused by name, and counted", async () => {
   const at = await members(1, { maxWatchers: 3 });
   const [name] = at.cluster.names as [string];
