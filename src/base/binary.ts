@@ -3,18 +3,19 @@
  * lengths 4 bytes. Reading trusts nothing: what does not fit throws a `RangeError`, and nothing is allocated for a count
  * before the bytes that it takes at least are there.
  */
-import { decodeUtf8, readCounter, viewOf, writeCounter } from "./bytes.ts";
+import { decodeUtf8, get32, put32 } from "./bytes.ts";
 import { type LeaseId, leaseId, type MemberId, memberId } from "./ids.ts";
+
+/** Where ids become bytes and back: a view of each array that is read or written would cost more than all its numbers. */
+const id = new DataView(new ArrayBuffer(8));
 
 /** Fills bytes that are as many as will be written. */
 export class Writer {
   readonly #bytes: Uint8Array;
-  readonly #view: DataView;
   #at = 0;
 
   constructor(bytes: Uint8Array) {
     this.#bytes = bytes;
-    this.#view = viewOf(bytes);
   }
 
   u8(value: number): void {
@@ -26,37 +27,38 @@ export class Writer {
   }
 
   u16(value: number): void {
-    this.#view.setUint16(this.#at, value);
-    this.#at += 2;
+    this.#bytes[this.#at++] = value >>> 8;
+    this.#bytes[this.#at++] = value;
   }
 
   u32(value: number): void {
-    this.#view.setUint32(this.#at, value);
+    put32(this.#bytes, this.#at, value);
     this.#at += 4;
   }
 
   u64(value: bigint): void {
-    this.#view.setBigUint64(this.#at, value);
-    this.#at += 8;
+    id.setBigUint64(0, value);
+    this.u32(id.getUint32(0));
+    this.u32(id.getUint32(4));
   }
 
   i64(value: bigint): void {
-    this.#view.setBigInt64(this.#at, value);
-    this.#at += 8;
+    id.setBigInt64(0, value);
+    this.u32(id.getUint32(0));
+    this.u32(id.getUint32(4));
   }
 
   counter(value: number): void {
     if (!Number.isSafeInteger(value) || value < 0) throw new RangeError(`not a counter: ${value}`);
-    writeCounter(this.#view, this.#at, value);
-    this.#at += 8;
+    this.u32(Math.floor(value / 0x1_0000_0000));
+    this.u32(value);
   }
 
   /** A signed one: a caller may ask for a negative revision. */
   integer(value: number): void {
     if (!Number.isSafeInteger(value)) throw new RangeError(`not an integer: ${value}`);
-    this.#view.setInt32(this.#at, Math.floor(value / 0x1_0000_0000));
-    this.#view.setUint32(this.#at + 4, value >>> 0);
-    this.#at += 8;
+    this.u32(Math.floor(value / 0x1_0000_0000));
+    this.u32(value);
   }
 
   /** One byte: the place in the list. */
@@ -80,12 +82,10 @@ export class Writer {
 
 export class Reader {
   readonly #bytes: Uint8Array;
-  readonly #view: DataView;
   #at = 0;
 
   constructor(bytes: Uint8Array) {
     this.#bytes = bytes;
-    this.#view = viewOf(bytes);
   }
 
   get left(): number {
@@ -114,30 +114,36 @@ export class Reader {
   }
 
   u16(): number {
-    return this.#view.getUint16(this.#take(2));
+    const at = this.#take(2);
+    return (this.#bytes[at]! << 8) | this.#bytes[at + 1]!;
   }
 
   u32(): number {
-    return this.#view.getUint32(this.#take(4));
+    return get32(this.#bytes, this.#take(4));
   }
 
   counter(): number {
-    return readCounter(this.#view, this.#take(8));
+    const at = this.#take(8);
+    const high = get32(this.#bytes, at);
+    if (high > 0x1f_ffff) throw new RangeError("counter above 2^53 - 1");
+    return high * 0x1_0000_0000 + get32(this.#bytes, at + 4);
   }
 
   integer(): number {
     const at = this.#take(8);
-    const value = this.#view.getInt32(at) * 0x1_0000_0000 + this.#view.getUint32(at + 4);
+    const value = (get32(this.#bytes, at) | 0) * 0x1_0000_0000 + get32(this.#bytes, at + 4);
     if (!Number.isSafeInteger(value)) throw new RangeError("integer beyond 2^53 - 1");
     return value;
   }
 
   lease(): LeaseId {
-    return leaseId(this.#view.getBigInt64(this.#take(8)));
+    this.#takeId();
+    return leaseId(id.getBigInt64(0));
   }
 
   member(): MemberId {
-    return memberId(this.#view.getBigUint64(this.#take(8)));
+    this.#takeId();
+    return memberId(id.getBigUint64(0));
   }
 
   /** Of items that take so many bytes each, at least. */
@@ -162,6 +168,11 @@ export class Reader {
 
   end(): void {
     if (this.left > 0) throw new RangeError(`${this.left} bytes too many`);
+  }
+
+  #takeId(): void {
+    id.setUint32(0, this.u32());
+    id.setUint32(4, this.u32());
   }
 
   #take(size: number): number {
