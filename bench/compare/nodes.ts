@@ -2,9 +2,9 @@
 
 import { stopAll } from "./cluster.ts";
 import type { Question, Running } from "./comparison.ts";
-import { LOAD_COLUMNS, oneRound, roundSeconds } from "./loads.ts";
+import { LOAD_COLUMNS, oneRound, roundSeconds, warmUp } from "./loads.ts";
 
-const CLIENTS = 100;
+const LOAD = { kind: "put", clients: 100 } as const;
 const START_SECONDS = 5;
 
 export const nodesCase = (nodes: number): string => `${nodes} nodes`;
@@ -15,7 +15,7 @@ export const nodes: Question = {
   columns: LOAD_COLUMNS,
   seconds: ({ sizes, contenders }) => {
     const full = contenders.filter(({ isFull }) => isFull).length;
-    return full * sizes.nodes.length * (START_SECONDS + sizes.rounds * roundSeconds(sizes));
+    return full * sizes.nodes.length * (START_SECONDS + (1 + sizes.rounds) * roundSeconds(sizes));
   },
   ask: async (comparison) => {
     const { scratch, sizes, progress } = comparison;
@@ -27,7 +27,8 @@ export const nodes: Question = {
             contender,
             cluster: await contender.start(scratch, `nodes-${contender.name}-${count}`, count),
           });
-          progress?.done(START_SECONDS, `${contender.name}: a cluster of ${count}`);
+          await warmUp(comparison, clusters.at(-1)!, LOAD);
+          progress?.done(START_SECONDS + roundSeconds(sizes), `${contender.name}: a cluster of ${count}`);
         }
       }
       for (let round = 1; round <= sizes.rounds; round++) {
@@ -36,7 +37,7 @@ export const nodes: Question = {
             name: "nodes",
             title: "members",
             of: nodesCase(one.cluster.members.length),
-            load: { kind: "put", clients: CLIENTS },
+            load: LOAD,
           });
         }
       }

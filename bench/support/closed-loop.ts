@@ -95,7 +95,7 @@ async function prepare(of: (i: number) => Store): Promise<(i: number) => Operati
       return each(of, (store, random) => store.range(...directoryOf(random(keys))));
     case "cas":
       return (i) => {
-        const [store, value] = [of(i), values256(i)];
+        const [store, value] = [of(i), newValues(i)];
         let key = keyOf(fresh++);
         let revision = 0;
         return async () => {
@@ -126,13 +126,13 @@ type Call = (store: Store, random: Draw, value: () => Uint8Array) => Promise<unk
 
 function each(of: (i: number) => Store, call: Call): (i: number) => Operation {
   return (i) => {
-    const [store, random, value] = [of(i), generator(Date.now() + i * 7_919), values256(i)];
+    const [store, random, value] = [of(i), generator(Date.now() + i * 7_919), newValues(i)];
     return () => call(store, random, value);
   };
 }
 
 /** A value that no other put has: in one buffer a loop, for a client copies what it is given. */
-function values256(i: number): () => Uint8Array {
+function newValues(i: number): () => Uint8Array {
   const random = generator(Date.now() + i * 104_729);
   const value = Buffer.alloc(valueBytes);
   for (let at = 0; at < valueBytes; at++) value[at] = random(256);
@@ -159,7 +159,7 @@ async function watchOne(of: (i: number) => Store): Promise<(i: number) => Operat
     }),
   );
   return (i) => {
-    const [store, value] = [of(i), values256(i)];
+    const [store, value] = [of(i), newValues(i)];
     return async () => {
       const known = new Promise<void>((resolve) => {
         all = resolve;
@@ -178,7 +178,7 @@ async function watchMany(of: (i: number) => Store): Promise<(i: number) => Opera
   // The watcher's connection is another than the writer's, so that an event crosses members.
   await many(count, (i) => of(i + 1).watch!(keyOf(first + i), () => waiting[i]?.()));
   return (i) => {
-    const [store, value, random] = [of(i), values256(i), generator(Date.now() + i)];
+    const [store, value, random] = [of(i), newValues(i), generator(Date.now() + i)];
     return async () => {
       // Each loop has watchers of its own.
       const at = random(Math.floor(count / clients)) * clients + i;
@@ -235,7 +235,7 @@ async function loop(operationOf: (i: number) => Operation): Promise<Figures> {
 async function fill(of: (i: number) => Store): Promise<Figures> {
   const window = new Window();
   const name = kind === "fill" ? keyOf : directoryKeyOf;
-  const value = values256(0);
+  const value = newValues(0);
   let next = 0;
   const worker = async (i: number): Promise<void> => {
     const store = of(i);
@@ -308,7 +308,7 @@ async function failOver(of: (i: number) => Store): Promise<void> {
   lines.once("close", () => {
     stopped = true;
   });
-  const value = values256(0);
+  const value = newValues(0);
   process.stdout.write('{"ready":true}\n');
   for (let i = 0; !stopped; i++) {
     const begun = performance.now();

@@ -55,6 +55,20 @@ test("bench:steady holds a load and judges it", async () => {
   expect(left).toEqual([]);
 });
 
+test("bench:put says which part of each member spent how much", async () => {
+  interface Cost {
+    readonly usPerPut: number;
+    readonly parts: Readonly<Record<string, number>>;
+  }
+  const { code, found, left } = await bench<{ costs: readonly Cost[] }>("put", ["--seconds", "0.5"]);
+  expect(code).toBe(0);
+  expect(found.costs).toHaveLength(3);
+  for (const { usPerPut, parts } of found.costs) {
+    expect(Object.values(parts).reduce((sum, us) => sum + us, 0)).toBeCloseTo(usPerPut, 3);
+  }
+  expect(left).toEqual([]);
+});
+
 test("the guard tells what is clearly slower, allocates clearly more or is unknown, and nothing else", () => {
   const limits = { path: { bytes: 1_000, ratio: 1 } };
   const judged = (bytes: number, ratio: number, name = "path"): string[] =>
