@@ -4,7 +4,6 @@ import { clusterId, logIndex, memberId, NO_LEASE, revision, term } from "../src/
 import type { Envelope } from "../src/machine/command.ts";
 import { decodeEnvelope, encodeEnvelope } from "../src/machine/envelope-codec.ts";
 import { type Machine, MachineLoader } from "../src/machine/machine.ts";
-import { revisionKey } from "../src/machine/records.ts";
 import type { StateStore } from "../src/machine/state-store.ts";
 import { decodeRequest, decodeResponse, encodeRequest, encodeResponse } from "../src/protocol/codec.ts";
 import type { KeyValue } from "../src/protocol/key-value.ts";
@@ -36,13 +35,16 @@ const envelopeOf = (command: PutRequest): Envelope => ({
 /** Records in memory: what is measured is the machine, not LevelDB. */
 function memoryState(): StateStore {
   const records = new Map<string, Uint8Array>();
+  // By numbers, as the state backend does: a name for each would be dearer than what is measured.
+  const revisions = new Map<number, Uint8Array>();
+  const placeOf = (main: number, sub: number): number => main * 256 + sub;
   const name = (key: Uint8Array): string => String.fromCharCode(...key);
   return {
     read: (key) => records.get(name(key)),
     write: (key, value) => void records.set(name(key), value),
-    readRevision: (main, sub) => records.get(name(revisionKey(main, sub))),
-    writeRevision: (main, sub, record) => void records.set(name(revisionKey(main, sub)), record),
-    dropRevision: (main, sub) => void records.delete(name(revisionKey(main, sub))),
+    readRevision: (main, sub) => revisions.get(placeOf(main, sub)),
+    writeRevision: (main, sub, record) => void revisions.set(placeOf(main, sub), record),
+    dropRevision: (main, sub) => void revisions.delete(placeOf(main, sub)),
     delete: (key) => void records.delete(name(key)),
   };
 }
