@@ -26,7 +26,7 @@ interface Pending {
 }
 
 export class InProcessChannel implements Channel {
-  readonly closed: Promise<void>;
+  readonly #closed: Promise<void>;
   readonly #channel: Channel;
   readonly #clock: Clock;
   readonly #pending = new Set<Pending>();
@@ -39,11 +39,15 @@ export class InProcessChannel implements Channel {
   constructor(channel: Channel, clock: Clock) {
     this.#channel = channel;
     this.#clock = clock;
-    const own = new Promise<void>((resolve) => {
+    this.#closed = new Promise<void>((resolve) => {
       this.#end = resolve;
     });
-    this.closed = Promise.race([own, channel.closed]);
     this.#deadlines = new DeadlineTimer(clock, (now) => this.#expire(now));
+  }
+
+  /** Made when asked for: whatever waits for a member's end is kept until then. */
+  get closed(): Promise<void> {
+    return Promise.race([this.#closed, this.#channel.closed]);
   }
 
   call<Q extends Request>(request: Q, options: CallOptions): Promise<Response<ResultOf<Q>>> {

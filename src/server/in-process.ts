@@ -12,7 +12,9 @@ import { WatchFlow } from "../transport/watch-flow.ts";
 const NEWS_BYTES = 64;
 
 /** What a channel asks of its member. */
-export interface InProcessHost extends Pick<Required<Channel>, "answerNow" | "closed"> {
+export interface InProcessHost extends Pick<Required<Channel>, "answerNow"> {
+  /** Resolves when the member has ended. */
+  readonly stopped: Promise<unknown>;
   readonly clock: Clock;
   handle(request: Request, call: CallOptions): Promise<Response>;
   watch(outlet: WatchOutlet, options: WatchOptions): ServedWatch;
@@ -56,7 +58,10 @@ export function inProcessChannel(host: InProcessHost): Channel {
         },
       };
     },
-    closed: host.closed,
+    // Made when asked for: whatever waits for the member's end is kept until then, and clients come and go.
+    get closed() {
+      return host.stopped.then(() => {});
+    },
     close: () => {},
   };
 }

@@ -672,7 +672,7 @@ export class Server {
         return this.#router.answerNow(request);
       },
       watch: (outlet, options) => this.watch(outlet, options),
-      closed: this.stopped.then(() => {}),
+      stopped: this.stopped,
     });
   }
 

@@ -636,6 +636,25 @@ describe("inProcess", () => {
     expect((await script.settle(client.status("whatever"))).version).toBe("1");
   });
 
+  test("hangs nothing on the member's end: clients come and go by the thousand", async () => {
+    const script = await Script.open(1);
+    const channel = await script.member(1).connect();
+    const { closed } = channel;
+    let asked = 0;
+    Object.defineProperty(channel, "closed", {
+      get() {
+        asked += 1;
+        return closed;
+      },
+    });
+    const { clock } = script.world;
+    const random = { next: () => 0, bytes: (length: number) => new Uint8Array(length) };
+    const client = Client.inProcess({ clock, random, channel, exactlyOnce: false });
+    await script.settle(client.put("a", "1"));
+    await client.close();
+    expect(asked).toBe(0);
+  });
+
   test("a member that stops is told at once: there is nobody else to turn to", async () => {
     const { script, member, client } = await open();
     member.rejects("STOPPED");
