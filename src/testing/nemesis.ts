@@ -36,7 +36,8 @@ export const FAULT_KINDS = [
   "candidate crash",
   "leader isolation",
 ] as const;
-export type FaultKind = (typeof FAULT_KINDS)[number];
+/** The last one strikes only where it is asked for: one more to draw from would make every seed another run. */
+export type FaultKind = (typeof FAULT_KINDS)[number] | "sleeping leader";
 
 /** What all links between two members suffer. */
 export interface LinkTrouble {
@@ -76,6 +77,9 @@ export interface FaultControls {
   /** Crashes a candidate whose vote is not durable. False if it did not come to that. */
   crashCandidate(): Promise<boolean>;
 }
+
+/** How long a sleeping leader is waited for to be missed. */
+const SUCCESSION_MS = 8_000;
 
 /** A clock that runs fast shortens what it measures, leases too: by no more than this. */
 export const FASTEST_CLOCK = 1.3;
@@ -260,6 +264,25 @@ export class Nemesis {
           controls.cut(other, leader);
         }
         await this.#wait(1_500 + lasting / 2);
+        controls.healCuts();
+        end(leader);
+        return;
+      }
+      case "sleeping leader": {
+        // It sleeps through its deposition, and wakes cut off from those who know of it: until it notices, what its clients
+        // had asked is answered by one that leads no more.
+        const leader = controls.leader ?? name;
+        begin(leader);
+        const others = controls.names.filter((each) => each !== leader);
+        for (const other of others) {
+          controls.cut(leader, other);
+          controls.cut(other, leader);
+        }
+        controls.pause(leader, true);
+        for (let waited = 0; waited < SUCCESSION_MS && controls.leader === leader; waited += 100) await this.#wait(100);
+        await this.#wait(random() * 1_500);
+        controls.pause(leader, false);
+        await this.#wait(200 + random() * 800);
         controls.healCuts();
         end(leader);
         return;

@@ -56,6 +56,12 @@ const KV_LOSSY = sim(10, { ...PLAIN, faults: ["loss", "duplication", "reordering
 const LEASES = sim(10, { seconds: 25, workload: "leases", faults: PARTED });
 const LEASES_QUIET = sim(3, { seconds: 15, workload: "leases", faults: [] });
 const LEASES_CRASH = sim(8, { seconds: 25, workload: "leases", faults: CRASHES });
+/** A holder must ask a leader just before it wakes, and then look at the right moment: some of these seeds have it. */
+const SLEEPERS: Probe = {
+  kind: "sim",
+  seeds: [94, 58, 123, ...Array.from({ length: 150 }, (_, i) => i + 1)],
+  options: { nodes: 3, seconds: 60, workload: "leases", clients: 10, faults: ["sleeping leader"], meanPauseMs: 1_000 },
+};
 const WATCHES = sim(8, { seconds: 20, workload: "watches", faults: ["kill", "partition", "compaction"] });
 const WATCHES_QUIET = sim(3, {
   seconds: 15,
@@ -353,6 +359,19 @@ export const MUTANTS: readonly Mutant[] = [
       },
     ],
     probe: sim(20, { seconds: 30, workload: "leases", faults: ["pause", "partition", "one-way partition"] }),
+  },
+  {
+    id: "l-keep-alive-without-proof",
+    catalogue: ["B08"],
+    what: "a keep-alive is answered without a ReadIndex round: by a leader that others have deposed, too",
+    edits: [
+      {
+        file: "src/server/lease-keeper.ts",
+        find: '        case "renewed":\n          await linearizable(deadline);\n',
+        replace: '        case "renewed":\n',
+      },
+    ],
+    probe: SLEEPERS,
   },
   {
     id: "l-keys-outlive-their-lease",

@@ -77,6 +77,7 @@ export const JEPSEN_FAULTS: readonly string[] = [
   "slow clock",
   "clock jump",
   "leader isolation",
+  "sleeping leader",
 ];
 
 const ELECTION_MS = 1_000;
