@@ -185,7 +185,7 @@ export class Client implements ClientView, AsyncDisposable {
    */
   async get(key: string | Uint8Array, options: GetOptions & RequestOptions = {}): Promise<GetResult> {
     const request = rangeRequest(key, options);
-    const { header, result } = this.#now(request, options) ?? (await this.request(request, options));
+    const { header, result } = this.#now(request, options) ?? (await this.#send(request, options));
     return stampedGet(header, result);
   }
 
@@ -212,7 +212,7 @@ export class Client implements ClientView, AsyncDisposable {
     value: string | Uint8Array,
     options: PutOptions & RequestOptions = {},
   ): Promise<PutOutcome> {
-    const { header, result } = await this.request(putRequest(key, value, options), options);
+    const { header, result } = await this.#send(putRequest(key, value, options), options);
     return { header, ...putResult(result) };
   }
 
@@ -223,7 +223,7 @@ export class Client implements ClientView, AsyncDisposable {
    * const { deleted } = await client.delete("jobs/", { prefix: true });
    */
   async delete(key: string | Uint8Array, options: DeleteOptions & RequestOptions = {}): Promise<DeleteResult> {
-    const { header, result } = await this.request(deleteRequest(key, options), options);
+    const { header, result } = await this.#send(deleteRequest(key, options), options);
     return { header, ...deleteResult(result) };
   }
 
@@ -403,6 +403,11 @@ export class Client implements ClientView, AsyncDisposable {
 
   /** One request as it travels: what the calls above are made of. Asks another member where that is safe. */
   async request<Q extends Request>(request: Q, options: RequestOptions = {}): Promise<Response<ResultOf<Q>>> {
+    return this.#send(request, options);
+  }
+
+  /** Throws at once what is wrong with the options. */
+  #send<Q extends Request>(request: Q, options: RequestOptions): Promise<Response<ResultOf<Q>>> {
     const deadline = this.#begin(options);
     if (this.#registrations !== undefined && isNumbered(request)) {
       return this.#once(this.#registrations, request, deadline, options.signal);

@@ -2,6 +2,7 @@
  * Messages declared as tables: a message is its number and its fields in the wire's order, a field is how it is written
  * and what must hold when it is read. Encoder and decoder both follow the table, so they cannot differ.
  */
+import { copyBytes } from "../base/bytes.ts";
 import { type ErrorCode, StoreError } from "../base/errors.ts";
 import {
   type LeaseId,
@@ -48,7 +49,8 @@ export function atMost(fields: Fields, length: number): void {
 
 export function readBytes(value: unknown): Uint8Array {
   if (!(value instanceof Uint8Array)) throw new RangeError("bytes expected");
-  return value;
+  // It outlives the frame that it came in.
+  return copyBytes(value);
 }
 
 export function readInteger(value: unknown): number {

@@ -9,14 +9,14 @@ import { TXN_DEPTH_MAX } from "./requests.ts";
 /** Each transaction takes two arrays. */
 const ARRAY_DEPTH_MAX = 2 * TXN_DEPTH_MAX + 8;
 
-const packr = new Packr({ useRecords: false, copyBuffers: true });
+const packr = new Packr({ useRecords: false });
 
 /** Valid until the turn ends at least; keep a copy for longer. */
 export function pack(fields: readonly unknown[]): Uint8Array {
   return packr.pack(fields);
 }
 
-/** The array whose bytes begin at `start` and end with the source. Byte strings are copies. Throws `RangeError`. */
+/** The array whose bytes begin at `start` and end with the source. Byte strings are views of it. Throws `RangeError`. */
 export function unpack(source: Uint8Array, start: number): readonly unknown[] {
   // A Buffer's slices are Buffers: keys and values shall be plain bytes, whoever made the frame.
   const plain =

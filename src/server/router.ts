@@ -261,10 +261,10 @@ export class Router {
     }
   }
 
-  async #linearizable(deadline: number): Promise<void> {
+  #linearizable(deadline: number): Promise<void> {
     const waiting = this.#o.reads.wait(deadline);
     this.#o.driver.poke();
-    await waiting;
+    return waiting;
   }
 
   /** A hash reads every record in the order in which the state has them, so they come in bulk. */

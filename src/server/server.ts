@@ -652,8 +652,12 @@ export class Server {
     return this.#applier.machine.members();
   }
 
-  async handle(request: Request, call: CallOptions): Promise<Response> {
-    this.#requireServing();
+  handle(request: Request, call: CallOptions): Promise<Response> {
+    try {
+      this.#requireServing();
+    } catch (error) {
+      return Promise.reject(error);
+    }
     return this.#router.handle(request, call);
   }
 
