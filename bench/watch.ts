@@ -60,14 +60,17 @@ try {
     for await (const { events } of watch) {
       const now = performance.now();
       for (const { kv } of events) {
-        told += 1;
         const begun = begunAt.get(kv.text());
-        if (begun !== undefined) propagations.push(now - begun);
+        // A member that is behind tells of what was put before the watch was opened.
+        if (begun === undefined) continue;
+        told += 1;
+        propagations.push(now - begun);
       }
     }
   };
   /** At the constant rate, whatever the answers take. */
-  const write = async (): Promise<readonly number[]> => {
+  const write = async (phase: string): Promise<readonly number[]> => {
+    begunAt.clear();
     const puts: number[] = [];
     const everyMs = 1_000 / Number(values.rate);
     const end = performance.now() + Number(values.seconds) * 1_000;
@@ -75,7 +78,7 @@ try {
     for (let due = performance.now(), sent = 0; due < end; due += everyMs, sent++) {
       const wait = due - performance.now();
       if (wait > 1) await delay(wait);
-      const value = String(sent);
+      const value = `${phase} ${sent}`;
       const begun = performance.now();
       begunAt.set(value, begun);
       underWay.push(
@@ -87,13 +90,13 @@ try {
     await Promise.all(underWay);
     return puts;
   };
-  const unwatched = await write();
+  const unwatched = await write("unwatched");
   const opening = performance.now();
   const watches = Array.from({ length: watchers }, (_, i) => clients[i % CONNECTIONS]!.watch(`w/${i % keys}`));
   await Promise.all(watches.map((watch) => watch.opened()));
   const openMs = performance.now() - opening;
   const readers = watches.map(read);
-  const puts = await write();
+  const puts = await write("watched");
   const due = puts.length * (watchers / keys);
   for (let waited = 0; told < due && waited < TOLD_MAX_MS; waited += 10) await delay(10);
   await Promise.all(watches.map((watch) => watch.close()));

@@ -432,22 +432,57 @@ export function decodeWatchRequest(source: Uint8Array, start: number = 0): Watch
 
 /** The bytes of a message on a watch stream, valid until the turn ends at least. Ids that equal the stamp's are left out. */
 export function encodeWatchResponse(response: WatchResponse, stamp?: Stamp): Uint8Array {
-  const { header, created, canceled, fragment, events, compactRevision, cancelReason } = response;
+  const { events, compactRevision, cancelReason } = response;
+  const fields = watchHead(response, stamp);
+  fields.push(events.map(eventFields));
+  if (compactRevision !== 0 || cancelReason !== "") fields.push(compactRevision === 0 ? null : compactRevision);
+  if (cancelReason !== "") fields.push(cancelReason);
+  return pack(fields);
+}
+
+/**
+ * The same for what goes to many watchers at once: their events are encoded once, as long as the same array comes again. In
+ * two parts, of which the second is of events alone.
+ */
+export class SharedNews {
+  #events: WatchResponse["events"] | undefined;
+  #bytes: Uint8Array | undefined;
+
+  /** The parts of the message: one, or the second one shared, to be left as it is. */
+  encode(response: WatchResponse, stamp?: Stamp): readonly [Uint8Array, Uint8Array] {
+    const { events, compactRevision, cancelReason } = response;
+    const isPlain = events.length > 0 && compactRevision === 0 && cancelReason === "";
+    if (!isPlain || events !== this.#events) {
+      if (isPlain) this.#events = events;
+      this.#bytes = undefined;
+      return [encodeWatchResponse(response, stamp), EMPTY];
+    }
+    this.#bytes ??= pack(events.map(eventFields)).slice();
+    const head = pack(watchHead(response, stamp));
+    // An array of so many, and of one more.
+    head[0] = head[0]! + 1;
+    return [head, this.#bytes];
+  }
+
+  /** Lets go of what it keeps. */
+  forget(): void {
+    this.#events = undefined;
+    this.#bytes = undefined;
+  }
+}
+
+function watchHead({ header, created, canceled, fragment, watchId }: WatchResponse, stamp?: Stamp): unknown[] {
   const told = isTold(header, stamp);
-  const fields: unknown[] = [
+  return [
     told ? null : header.clusterId,
     told ? null : header.memberId,
     header.revision,
     header.raftTerm,
-    response.watchId,
+    watchId,
     (created ? MESSAGE_FLAG.created : 0) |
       (canceled ? MESSAGE_FLAG.canceled : 0) |
       (fragment ? MESSAGE_FLAG.fragment : 0),
-    events.map(eventFields),
   ];
-  if (compactRevision !== 0 || cancelReason !== "") fields.push(compactRevision === 0 ? null : compactRevision);
-  if (cancelReason !== "") fields.push(cancelReason);
-  return pack(fields);
 }
 
 /** Throws `RangeError` on anything that `encodeWatchResponse` could not have written with the same stamp. */

@@ -4,7 +4,8 @@
  * connection takes what it gets. So slow readers cost no memory, and resuming is watching from `next`.
  *
  * Two lanes read: one from the history, for those that keep up, one from the state, for those that do not. Each has one
- * batch under way at most, so that a catch-up never delays the news and memory never holds more than two batches.
+ * batch under way at most, so that a catch-up never delays the news and memory never holds more than two batches and the
+ * one that was read last.
  */
 import { toByteString } from "../base/bytes.ts";
 import { FAILURES } from "../base/errors.ts";
@@ -99,11 +100,28 @@ class Cursor {
   }
 }
 
+/** What was read last for a watcher that keeps up. Of thousands on one key each gets the same, read once. */
+interface Shared {
+  readonly selection: Selection;
+  readonly fragment: boolean;
+  readonly from: Pick<Batch, "next" | "sub">;
+  /** The store's when the reading began. */
+  readonly revision: number;
+  readonly batch: Batch;
+}
+
 interface Lane {
   /** In the order of their coming. */
   readonly queue: Set<Cursor>;
   readonly budget: Budget;
-  reading: { readonly cursor: Cursor; readonly slices: Slices<Batch>; readonly unpin: () => void } | undefined;
+  reading:
+    | {
+        readonly cursor: Cursor;
+        readonly revision: number;
+        readonly slices: Slices<Batch>;
+        readonly unpin: () => void;
+      }
+    | undefined;
 }
 
 const newLane = (): Lane => ({ queue: new Set(), budget: { left: 0 }, reading: undefined });
@@ -121,6 +139,7 @@ export class WatchHub {
   readonly #matchBudget: Budget = { left: 0 };
   #matching: { readonly slices: Slices<true>; readonly unpin: () => void } | undefined;
   #source: WatchSource;
+  #shared: Shared | undefined;
   /** Every watcher that a change up to here concerns has been woken. */
   #seen: number;
   #scheduled = false;
@@ -199,6 +218,7 @@ export class WatchHub {
   }
 
   #endReads(): void {
+    this.#shared = undefined;
     this.#matching?.unpin();
     this.#matching = undefined;
     for (const lane of [this.#live, this.#behind]) {
@@ -286,7 +306,11 @@ export class WatchHub {
   // --- reading ---
 
   #schedule(): void {
-    if (this.#scheduled || this.#stopped || !this.#hasWork()) return;
+    if (this.#scheduled || this.#stopped) return;
+    if (!this.#hasWork()) {
+      this.#shared = undefined;
+      return;
+    }
     this.#scheduled = true;
     this.#clock.defer(() => {
       this.#scheduled = false;
@@ -325,11 +349,13 @@ export class WatchHub {
         this.#begin(lane, cursor);
         continue;
       }
-      const { cursor, slices, unpin } = lane.reading;
+      const { cursor, revision, slices, unpin } = lane.reading;
       const { done, value } = slices.next();
       if (done !== true) continue;
       unpin();
       lane.reading = undefined;
+      const { selection, fragment, next, sub } = cursor;
+      if (lane === this.#live) this.#shared = { selection, fragment, from: { next, sub }, revision, batch: value };
       this.#deliver(cursor, value);
     }
   }
@@ -347,12 +373,27 @@ export class WatchHub {
     } else if (cursor.next >= store.history.first !== (lane === this.#live)) {
       // The history moved on while it waited.
       this.#enqueue(cursor);
+    } else if (lane === this.#live && this.#isShared(cursor)) {
+      this.#deliver(cursor, this.#shared!.batch);
     } else {
       const { pinned, unpin } = pinFor(this.#source, cursor.next);
       const partBytes = cursor.fragment ? this.#fragmentBytes : undefined;
       const reader = new BatchReader(this.#source, cursor.selection, cursor, pinned, lane.budget, partBytes);
-      lane.reading = { cursor, slices: reader.read(), unpin };
+      lane.reading = { cursor, revision: store.revision, slices: reader.read(), unpin };
     }
+  }
+
+  /** Whether reading for this watcher would find just what was read last. */
+  #isShared({ selection, fragment, next, sub }: Cursor): boolean {
+    const shared = this.#shared;
+    return (
+      shared !== undefined &&
+      shared.from.next === next &&
+      shared.from.sub === sub &&
+      shared.fragment === fragment &&
+      shared.revision === this.#source.store.revision &&
+      isSame(shared.selection, selection)
+    );
   }
 
   #deliver(cursor: Cursor, { events, bytes, next, sub, isLive }: Batch): void {
@@ -394,6 +435,17 @@ export class WatchHub {
   #progressRevision(): number | undefined {
     return this.#seen === this.#source.store.revision ? this.#seen : undefined;
   }
+}
+
+function isSame(a: Selection, b: Selection): boolean {
+  return (
+    a.span.low === b.span.low &&
+    a.span.high === b.span.high &&
+    a.span.single === b.span.single &&
+    a.noPut === b.noPut &&
+    a.noDelete === b.noDelete &&
+    a.prevKv === b.prevKv
+  );
 }
 
 /** What a stream asks of its hub. */

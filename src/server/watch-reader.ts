@@ -52,6 +52,9 @@ const PART_EVENTS = 1_024;
 /** A span with at most so many keys is read key by key; a wider one revision by revision. */
 const NARROW_KEYS = 1_024;
 
+/** What a key looked up costs, in revisions of the history looked at. */
+const REVISIONS_PER_KEY = 4;
+
 /** Keeps every record that a read from `next` on needs, whatever is compacted meanwhile. `next` is not compacted yet. */
 export function pinFor({ store }: WatchSource, next: number): { readonly pinned: number; readonly unpin: () => void } {
   const pinned = Math.max(next - 1, store.compactRevision);
@@ -94,23 +97,36 @@ export class BatchReader {
 
   *read(): Slices<Batch> {
     const batch = this.#batch;
-    const names = batch.isLive ? undefined : this.#names(NARROW_KEYS);
-    if (names !== undefined) {
-      yield* this.#readKeys(names);
-      return batch;
-    }
-    const end = Math.min(this.#until, batch.next + BATCH_REVISIONS - 1);
+    // Of the revision compacted at only the history has everything.
+    if (batch.isLive && batch.next <= this.#pinned) yield* this.#readRevisions(batch.next);
+    if (batch.sub > 0 || this.#isFull()) return batch;
+    const names = this.#names(this.#keysMax());
+    if (names === undefined) yield* this.#readRevisions(Math.min(this.#until, batch.next + BATCH_REVISIONS - 1));
+    else yield* this.#readKeys(names);
+    return batch;
+  }
+
+  /**
+   * Up to so many keys are looked up one by one, rather than looking for them in all revisions: in the state a revision may
+   * be a disk read; in the history it is cheap, but a watcher that was away may have thousands of them before it.
+   */
+  #keysMax(): number {
+    if (!this.#batch.isLive) return NARROW_KEYS;
+    return Math.min(NARROW_KEYS, Math.floor((this.#until - this.#batch.next + 1) / REVISIONS_PER_KEY));
+  }
+
+  *#readRevisions(end: number): Slices<void> {
+    const batch = this.#batch;
     while (batch.next <= end && !this.#isFull()) {
       const changes = this.#source.store.history.changesAt(batch.next);
       let isWhole: boolean;
       if (changes !== undefined) isWhole = yield* this.#readChanges(batch.next, changes);
       else if (batch.next > this.#pinned) isWhole = yield* this.#readRevision(batch.next);
       else isWhole = yield* this.#readCompacted(batch.next);
-      if (!isWhole) return batch;
+      if (!isWhole) return;
       batch.next += 1;
       this.#from = 0;
     }
-    return batch;
   }
 
   /** One revision of the history: all of it, whatever a compaction dropped meanwhile. False: the batch ends within it. */
@@ -169,7 +185,7 @@ export class BatchReader {
     return true;
   }
 
-  /** A few keys, from the state: their records are known, so nothing else is read. */
+  /** A few keys: their records are known, so nothing else is read. */
   *#readKeys(names: readonly string[]): Slices<void> {
     const { store } = this.#source;
     const { noPut, noDelete } = this.#selection;
@@ -210,7 +226,8 @@ export class BatchReader {
         return;
       }
       done = main;
-      if (!(yield* this.#take(store.records.read(main, sub), sub))) {
+      const kv = store.history.changesAt(main)?.at(sub) ?? store.records.read(main, sub);
+      if (!(yield* this.#take(kv, sub))) {
         batch.next = main;
         return;
       }
@@ -273,6 +290,7 @@ export class BatchReader {
   /** The keys of the span that have any record; `undefined` if there are more than `max`. */
   #names(max: number): readonly string[] | undefined {
     const { single, low, high } = this.#selection.span;
+    if (max < 1) return undefined;
     if (single) return [low];
     const names = this.#source.store.keys.page(low, high, max + 1);
     this.#budget.left -= names.length >>> 4;

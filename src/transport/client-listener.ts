@@ -14,8 +14,8 @@ import {
   encodeError,
   encodeResponse,
   encodeServerHello,
-  encodeWatchResponse,
   PROTOCOL_VERSION,
+  SharedNews,
   type Stamp,
 } from "../protocol/codec.ts";
 import type { Request } from "../protocol/requests.ts";
@@ -88,6 +88,8 @@ export class ClientListener {
   readonly #o: ClientListenerOptions;
   readonly #limits: Limits;
   readonly #sessions = new Set<Session>();
+  /** Of all connections: watchers of one key are on many. */
+  readonly #news = new SharedNews();
   #listener: Listener | undefined;
   #beat: Timer | undefined;
   #closed = false;
@@ -128,6 +130,7 @@ export class ClientListener {
     this.#listener = listener;
     this.#beat = this.#o.clock.every(BEAT_MS, () => {
       for (const session of this.#sessions) session.beat();
+      this.#news.forget();
     });
     return listener.url;
   }
@@ -145,7 +148,7 @@ export class ClientListener {
       connection.close("the server stops");
       return;
     }
-    const session = new Session(connection, this.#o, this.#limits, () => this.#sessions.delete(session));
+    const session = new Session(connection, this.#o, this.#limits, this.#news, () => this.#sessions.delete(session));
     this.#sessions.add(session);
   }
 }
@@ -161,6 +164,7 @@ class Session {
   readonly #connection: Connection;
   readonly #o: ClientListenerOptions;
   readonly #limits: Limits;
+  readonly #news: SharedNews;
   readonly #ended: () => void;
   readonly #stamp: Stamp;
   readonly #calls = new Map<number, Call>();
@@ -175,10 +179,17 @@ class Session {
   #lastFrameBytes = 1_024;
   #closed = false;
 
-  constructor(connection: Connection, options: ClientListenerOptions, limits: Limits, ended: () => void) {
+  constructor(
+    connection: Connection,
+    options: ClientListenerOptions,
+    limits: Limits,
+    news: SharedNews,
+    ended: () => void,
+  ) {
     this.#connection = connection;
     this.#o = options;
     this.#limits = limits;
+    this.#news = news;
     this.#ended = ended;
     this.#stamp = options.hello();
     connection.onFrame = (frame) => this.#onFrame(plainBytes(frame));
@@ -330,9 +341,9 @@ class Session {
       {
         open: (outlet) => this.#o.watch(outlet, options),
         deliver: (response) => {
-          const bytes = encodeWatchResponse(response, this.#stamp);
-          this.#answer(FROM_SERVER.news, stream, bytes);
-          return bytes.length;
+          const [bytes, shared] = this.#news.encode(response, this.#stamp);
+          this.#answer(FROM_SERVER.news, stream, bytes, shared);
+          return bytes.length + shared.length;
         },
         hasRoom: () => {
           if (this.#backlog <= WATCH_BACKLOG_BYTES) return true;
@@ -425,7 +436,7 @@ class Session {
     return new StoreError("INTERNAL", { outcome: "unknown" });
   }
 
-  #answer(type: number, call: number, body: Uint8Array): void {
+  #answer(type: number, call: number, body: Uint8Array, rest?: Uint8Array): void {
     if (this.#closed) return;
     if (this.#backlog > this.#limits.maxBacklogBytes) {
       this.#o.log.warn({ remote: this.#connection.remote }, "a client does not read its answers");
@@ -433,7 +444,7 @@ class Session {
       return;
     }
     const writer = this.#write();
-    writer.answer(type, call, body);
+    writer.answer(type, call, body, rest);
     if (writer.length >= FRAME_BYTES) this.#flush();
   }
 

@@ -22,7 +22,7 @@
  * Call numbers are the client's, unique among its calls under way. A call whose flag says so may be cancelled; one whose
  * other flag says so is a write to be applied once: client id, sequence, lowest unacknowledged sequence, 8 bytes each.
  */
-import { readCounter, viewOf, writeCounter } from "../base/bytes.ts";
+import { EMPTY, readCounter, viewOf, writeCounter } from "../base/bytes.ts";
 import type { OperationId } from "../protocol/channel.ts";
 import type { Request, RequestOp } from "../protocol/requests.ts";
 import { MESSAGE_OVERHEAD } from "./frame.ts";
@@ -82,11 +82,12 @@ export class FrameWriter {
     this.#bytes.set(request, at + 9 + operationBytes);
   }
 
-  /** An answer, an error, news or an ask: all have the number of a call or stream, and a body. */
-  answer(type: number, call: number, body: Uint8Array): void {
-    const at = this.#message(type, ANSWER_HEADER + body.length);
+  /** An answer, an error, news or an ask: all have the number of a call or stream, and a body, maybe in two parts. */
+  answer(type: number, call: number, body: Uint8Array, rest: Uint8Array = EMPTY): void {
+    const at = this.#message(type, ANSWER_HEADER + body.length + rest.length);
     this.#view.setUint32(at, call);
     this.#bytes.set(body, at + 4);
+    if (rest.length > 0) this.#bytes.set(rest, at + 4 + body.length);
   }
 
   cancel(call: number): void {

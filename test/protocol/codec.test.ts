@@ -19,6 +19,7 @@ import {
   encodeWatchRequest,
   encodeWatchResponse,
   PROTOCOL_VERSION,
+  SharedNews,
   WIRE,
 } from "../../src/protocol/codec.ts";
 import type { KeyValue, Member } from "../../src/protocol/key-value.ts";
@@ -258,6 +259,24 @@ describe("watch streams", () => {
     const stamped = Uint8Array.from(encodeWatchResponse(response, stamp));
     expect(decodeWatchResponse(stamped, stamp)).toStrictEqual(response);
     expect(() => decodeWatchResponse(stamped)).toThrow("no cluster id");
+  });
+
+  test("what goes to many is the same bytes as if each were alone, the events encoded once", () => {
+    const shared = new SharedNews();
+    for (const { header, ...news } of Object.values(WATCH_RESPONSES)) {
+      const parts = [1, 2, 3].map((watchId) => {
+        const response = { ...news, header, watchId };
+        const both = shared.encode(response, stamp);
+        expect(Buffer.concat(both)).toEqual(Buffer.from(encodeWatchResponse(response, stamp)));
+        return both[1];
+      });
+      expect(parts[2]).toBe(parts[1]);
+    }
+    const twice = [1, 2].map(() => shared.encode(WATCH_RESPONSES.events!, stamp)[1].length);
+    shared.forget();
+    // A message on its own is made in one piece.
+    expect(shared.encode(WATCH_RESPONSES.events!, stamp)[1]).toHaveLength(0);
+    expect(twice.at(-1)).toBeGreaterThan(0);
   });
 
   test.each([

@@ -258,6 +258,67 @@ describe("events", () => {
   });
 });
 
+describe("many watchers of one key", () => {
+  test("are given the very same events, read once; who wants others gets others", () => {
+    const at = world();
+    for (let i = 0; i < 3; i++) at.watch("a");
+    at.watch("a", { prevKv: true });
+    at.watch("a", { noDelete: true });
+    at.watch("a", { end: "b" });
+    at.settle();
+    at.sink.take();
+    at.write({ put: "a", value: "1" });
+    at.settle();
+    const events = at.sink.messages.map((message) => message.events);
+    expect(events).toHaveLength(6);
+    expect([1, 2].map((i) => events[i] === events[0])).toEqual([true, true]);
+    expect(new Set(events).size).toBe(4);
+  });
+
+  test("are each given everything there is: what came meanwhile is read for those who follow", () => {
+    const at = world();
+    for (let i = 0; i < 3; i++) at.watch("a");
+    at.settle();
+    at.sink.take();
+    at.sink.onSend = () => {
+      at.sink.onSend = () => {};
+      at.write({ put: "a", value: "2" });
+    };
+    at.write({ put: "a", value: "1" });
+    at.settle();
+    expect(at.sink.take()).toEqual([
+      { watchId: 0, revision: 2, events: ["2 put a=1"] },
+      { watchId: 1, revision: 3, events: ["2 put a=1", "3 put a=2"] },
+      { watchId: 2, revision: 3, events: ["2 put a=1", "3 put a=2"] },
+      { watchId: 0, revision: 3, events: ["3 put a=2"] },
+    ]);
+  });
+});
+
+describe("watchers that come back after a while", () => {
+  test.each<[string, string | undefined]>([
+    ["a key each", undefined],
+    ["a narrow range each", "x"],
+  ])("are not read for revision by revision, of which none may concern them: %s", (_name, end) => {
+    const at = world({ source: new MemorySource(16 * ENOUGH) });
+    for (let i = 0; i < 3_000; i++) at.write({ put: `busy/${i % 50}` });
+    at.write({ put: "idle/7", value: "1" });
+    for (let i = 0; i < 3_000; i++) at.write({ put: `busy/${i % 50}` });
+    at.settle();
+    for (let i = 0; i < 300; i++) {
+      at.watch(`idle/${i}`, { startRevision: 2, ...(end === undefined ? {} : { end: `idle/${i}${end}` }) });
+    }
+    let turns = 0;
+    while (at.clock.runNext()) turns += 1;
+    // Revision by revision they would be 900 (LIVE_STEPS).
+    expect(turns).toBeLessThan(20);
+    expect(at.failures).toEqual([]);
+    expect(at.sink.take().filter((told) => "events" in told)).toEqual([
+      { watchId: 7, revision: 3_002, events: ["3002 put idle/7=1"] },
+    ]);
+  });
+});
+
 describe("old revisions", () => {
   /** Nothing of the past is in the history: a member that was just started. */
   const restarted = (past: (source: MemorySource) => void): MemorySource => {
