@@ -469,9 +469,9 @@ export const MUTANTS: readonly Mutant[] = [
     edits: [
       {
         file: "src/server/watch-hub.ts",
-        find: "      else cursor.stream.send(cursor.id, revision, { events });",
+        find: "      else cursor.stream.send(cursor.id, stamp, { events });",
         replace:
-          "      else {\n        if (events.length > 1) cursor.stream.send(cursor.id, revision, { events: events.slice(0, 1) });\n        cursor.stream.send(cursor.id, revision, { events: events.slice(events.length > 1 ? 1 : 0) });\n      }",
+          "      else {\n        if (events.length > 1) cursor.stream.send(cursor.id, stamp, { events: events.slice(0, 1) });\n        cursor.stream.send(cursor.id, stamp, { events: events.slice(events.length > 1 ? 1 : 0) });\n      }",
       },
     ],
     probe: WATCHES_QUIET,
