@@ -398,7 +398,9 @@ export class WatchHub {
 
   #deliver(cursor: Cursor, { events, bytes, next, sub, isLive }: Batch): void {
     const last = events[events.length - 1];
-    const stamp = cursor.stamp ?? (isLive && last !== undefined ? last.kv.modRevision : this.#source.store.revision);
+    // Of parts all bear the same: the revision that they end with.
+    const lastRevision = sub > 0 ? next : last?.kv.modRevision;
+    const stamp = cursor.stamp ?? (isLive && lastRevision !== undefined ? lastRevision : this.#source.store.revision);
     const hasBegun = cursor.stamp !== undefined;
     cursor.next = next;
     cursor.sub = sub;

@@ -68,6 +68,7 @@ export class BatchReader {
   readonly #source: WatchSource;
   readonly #selection: Selection;
   readonly #batch: Batch;
+  /** The last revision that is read. What was begun in parts is ended first: whoever gets parts keeps them until then. */
   readonly #until: number;
   /** Above it, nothing can be dropped. At it a compaction may have dropped all but a key's last record. */
   readonly #pinned: number;
@@ -87,7 +88,7 @@ export class BatchReader {
   ) {
     this.#source = source;
     this.#selection = selection;
-    this.#until = source.store.revision;
+    this.#until = from.sub > 0 ? from.next : source.store.revision;
     this.#pinned = pinned;
     this.#budget = budget;
     this.#from = from.sub;

@@ -746,6 +746,29 @@ describe("a revision that is very large", () => {
     const sizes = prefix !== "" ? [100] : compactAt > 0 ? [1_024, 1_976] : [1_024, 1_024, 952];
     expect(parts).toEqual(sizes.map((size, i) => [i < sizes.length - 1, size, stamp]));
   });
+
+  test.each([
+    ["from the history", ENOUGH, "l"],
+    ["from the state", 1_000, "l"],
+    ["of one key, from the state", 1_000, undefined],
+  ])("is through before the next begins, however many follow each other: %s", (_what, historyBytes, end) => {
+    const { sink, watch, write, settle } = world({ source: new MemorySource(historyBytes), fragmentBytes: 1_000 });
+    const key = (i: number) => (end === undefined ? "k" : `k${i}`);
+    for (let i = 0; i < 20; i++) write(...[1, 2, 3].map((at) => ({ put: key(at), value: "x".repeat(150 + 10 * i) })));
+    watch("k", { ...(end === undefined ? {} : { end }), fragment: true, startRevision: 2 });
+    settle();
+    const messages = sink.messages.filter(({ created }) => !created);
+    expect(messages.some(({ fragment }) => fragment)).toBe(true);
+    let kept = 0;
+    for (const { fragment, events, revision } of messages) {
+      for (const { kv } of events) expect(kv.modRevision).toBeLessThanOrEqual(revision);
+      kept += events.length;
+      // What a client keeps of parts is what came with the first one, and the rest of that revision.
+      expect(kept).toBeLessThanOrEqual(7);
+      if (!fragment) kept = 0;
+    }
+    expect(messages.flatMap(({ events }) => events)).toHaveLength(60);
+  });
 });
 
 describe("progress", () => {
@@ -991,6 +1014,7 @@ describe("watches", () => {
         for (const event of events) {
           const { modRevision } = event.kv;
           expect(modRevision).toBeGreaterThanOrEqual(Math.max(one.lastRevision, one.start));
+          expect(modRevision).toBeLessThanOrEqual(revision);
           one.told.push(withoutPrevious(show(event)));
         }
         // What was begun in parts goes on, or the watcher ends.
