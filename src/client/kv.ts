@@ -53,7 +53,10 @@ export interface DeleteOptions extends RangeSelection {
   readonly prevKv?: boolean | undefined;
 }
 
-/** A key-value as a client reads it. Its bytes are the caller's; as Node's own, they may be views of a larger buffer. */
+/**
+ * A key-value as a client reads it. Its bytes are the caller's; as Node's own, they may be views of a larger buffer, which
+ * stays in its thread: copy what is to be transferred.
+ */
 export class StoredKeyValue implements KeyValue {
   readonly key: Uint8Array;
   readonly createRevision: Revision;

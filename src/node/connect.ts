@@ -4,6 +4,7 @@ import { Client } from "../client/client.ts";
 import { silent } from "../platform/log.ts";
 import { NodeClock } from "../platform/node/clock.ts";
 import { NodeRandom } from "../platform/node/random.ts";
+import { keepSlabs } from "../platform/node/slabs.ts";
 import { connectChannel } from "../transport/client-channel.ts";
 import { WebSocketNetwork } from "../transport/node/websocket.ts";
 
@@ -32,6 +33,7 @@ export function endpointUrl(endpoint: string): string {
 
 /** A client of a running cluster. Connects lazily; close it when done (`await using`). */
 export async function connect(options: ConnectOptions = {}): Promise<Client> {
+  keepSlabs();
   // A call that waits for its next attempt has no socket that would keep the process alive meanwhile: the clock's timers do.
   const clock = new NodeClock();
   const random = new NodeRandom();

@@ -83,6 +83,8 @@ function ownResult<R extends Result>(result: R): R {
       return { ...result, prevKvs: result.prevKvs.map(ownKeyValue) };
     case "txn":
       return { ...result, results: result.results.map(ownResult) };
+    case "leader":
+      return { ...result, kv: ownKeyValue(result.kv) };
     default:
       return result;
   }

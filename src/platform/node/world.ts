@@ -6,6 +6,7 @@ import { nodeChecksum } from "./checksum.ts";
 import { NodeClock } from "./clock.ts";
 import { NodeDisk } from "./disk.ts";
 import { NodeRandom } from "./random.ts";
+import { keepSlabs } from "./slabs.ts";
 
 export interface NodeWorldOptions {
   /** The data directory; made when the first file is. */
@@ -14,6 +15,7 @@ export interface NodeWorldOptions {
 }
 
 export function nodeWorld({ dir, log }: NodeWorldOptions): World {
+  keepSlabs();
   return {
     clock: new NodeClock(),
     random: new NodeRandom(),
