@@ -457,7 +457,8 @@ export class SharedNews {
       this.#bytes = undefined;
       return [encodeWatchResponse(response, stamp), EMPTY];
     }
-    this.#bytes ??= pack(events.map(eventFields)).slice();
+    // Not `slice`: a Buffer's gives a view of the same bytes.
+    this.#bytes ??= new Uint8Array(pack(events.map(eventFields)));
     const head = pack(watchHead(response, stamp));
     // An array of so many, and of one more.
     head[0] = head[0]! + 1;

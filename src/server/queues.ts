@@ -192,7 +192,10 @@ export class Queues {
 
   /** Tells an outlet who leads, from now on: always the newest, and whatever lies between as far as the outlet keeps up. */
   observe(name: Uint8Array, outlet: WatchOutlet): Pick<ServedWatch, "resume" | "close"> {
+    const isFull = this.#isFull;
     const wait = this.#begin({});
+    // Not thrown: a request on a stream may have waited for its turn, and nobody is there to catch what comes of it.
+    if (isFull) wait.end(new StoreError("TOO_MANY_REQUESTS"));
     let resumed = (): void => {};
     const tell = async (): Promise<void> => {
       const prefix = prefixOf(name, "an election");
@@ -243,6 +246,7 @@ export class Queues {
     options: CallOptions,
   ): Promise<{ readonly place: Place; readonly header: ResponseHeader; readonly lease: LeaseId }> {
     const prefix = prefixOf(name, what === "mutex" ? "a lock" : "an election");
+    if (this.#isFull) throw new StoreError("TOO_MANY_REQUESTS");
     const wait = this.#begin(options);
     let lease = brought;
     let place: Place | undefined;
@@ -371,8 +375,11 @@ export class Queues {
     }
   }
 
+  get #isFull(): boolean {
+    return this.#waiting.size >= WAITING_MAX;
+  }
+
   #begin(options: Partial<CallOptions>): Wait {
-    if (this.#waiting.size >= WAITING_MAX) throw new StoreError("TOO_MANY_REQUESTS");
     const wait = new Wait(this.#o.clock, 3 * this.#o.attemptMs, options);
     this.#waiting.add(wait);
     return wait;

@@ -10,6 +10,9 @@ import { Mutex } from "../../src/concurrency/mutex.ts";
 import { Session } from "../../src/concurrency/session.ts";
 import { connect } from "../../src/node/connect.ts";
 import { Node } from "../../src/node/node.ts";
+import type { WatchOutlet } from "../../src/protocol/channel.ts";
+import { Queues } from "../../src/server/queues.ts";
+import { VirtualClock } from "../../src/testing/virtual-clock.ts";
 import { failure, Stage } from "../concurrency/member.ts";
 
 const WAYS = ["in process", "over a socket"] as const;
@@ -282,6 +285,24 @@ describe.each(WAYS)("the election service, %s", (way) => {
     await other.close();
     expect((await two).code).toBe("CANCELLED");
   });
+});
+
+test("an observer too many ends with that word, whenever its turn comes", async () => {
+  const queues = new Queues({
+    clock: new VirtualClock(),
+    attemptMs: 1_000,
+    call: () => new Promise(() => {}),
+    watch: () => expect.fail("nobody gets as far"),
+  });
+  const observe = (): Promise<string> =>
+    new Promise((resolve) => {
+      const outlet: WatchOutlet = { writable: false, send: () => {}, ended: ({ code }) => resolve(code) };
+      queues.observe(encodeUtf8("e"), outlet);
+    });
+  for (let i = 0; i < 16_384; i++) void observe();
+  expect(await observe()).toBe("TOO_MANY_REQUESTS");
+  // It has left no trace.
+  expect(await observe()).toBe("TOO_MANY_REQUESTS");
 });
 
 describe("services of a cluster", () => {
