@@ -4,6 +4,7 @@ import { StoreError } from "../../src/base/errors.ts";
 import type { Client } from "../../src/client/client.ts";
 import { Node } from "../../src/node/node.ts";
 import type { Request } from "../../src/protocol/requests.ts";
+import { Server } from "../../src/server/server.ts";
 import { type Host, SimulatedCluster, SimulatedWorld, simulatedClient } from "../../src/testing/index.ts";
 
 export interface Member {
@@ -16,9 +17,11 @@ export interface Member {
 export async function member(): Promise<Member> {
   const node = await Node.open({});
   onTestFinished(() => node.close({ handOver: false }));
-  const client = node.client();
-  const spy = vi.spyOn(client, "request");
-  return { node, client, asked: () => spy.mock.calls.map(([request]) => request) };
+  // What arrives at the member, but for what a client says of itself.
+  const spy = vi.spyOn(Server.prototype, "handle");
+  onTestFinished(() => spy.mockRestore());
+  const asked = () => spy.mock.calls.map(([request]) => request).filter(({ kind }) => kind !== "register");
+  return { node, client: node.client(), asked };
 }
 
 /** The error with which it ends. */
