@@ -49,9 +49,9 @@ export interface DriverHost {
   onFailure(error: unknown): void;
 }
 
-/** A member that was seen with data, and who waits for that to be durable. */
+/** Who waits for the next write, and the member seen with data that it says. */
 interface Note {
-  readonly id: MemberId;
+  readonly id: MemberId | undefined;
   done(): void;
   failed(error: unknown): void;
 }
@@ -176,6 +176,15 @@ export class Driver {
 
   /** Durable before it resolves: this member has seen `id` with data. */
   noteMember(id: MemberId): Promise<void> {
+    return this.#noted(id);
+  }
+
+  /** Resolves when all that the core holds now is durable. */
+  written(): Promise<void> {
+    return this.#noted(undefined);
+  }
+
+  #noted(id: MemberId | undefined): Promise<void> {
     if (this.#stopped) return Promise.reject(new StoreError("STOPPED"));
     return new Promise((done, failed) => {
       this.#notes.push({ id, done, failed });
@@ -279,6 +288,7 @@ export class Driver {
         notes = this.#notes;
         if (batch === undefined && notes.length === 0) break;
         this.#notes = [];
+        const noteMembers = notes.flatMap(({ id }) => (id === undefined ? [] : [id]));
         if (batch !== undefined) this.#hardState = batch.hardState;
         if (batch?.cutFrom !== undefined) this.#o.log.info({ from: batch.cutFrom }, "cut the end of the log");
         this.#writeStartedAt = this.#o.clock.now();
@@ -287,7 +297,7 @@ export class Driver {
           batch ?? { hardState: this.#hardState, cutFrom: undefined, entries: [], install: undefined },
           {
             ...(generation === undefined ? {} : { generation }),
-            ...(notes.length === 0 ? {} : { noteMembers: notes.map(({ id }) => id) }),
+            ...(noteMembers.length === 0 ? {} : { noteMembers }),
           },
         );
         if (this.#stopped) return;

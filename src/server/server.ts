@@ -120,6 +120,8 @@ export class Server {
   #state: StateBackend;
   /** The configuration as of the applied index, and as of the last flush. */
   #conf: ConfState;
+  /** Changes of it that are applied, while the disk may not know that they are committed. */
+  #unwrittenChanges = 0;
   #incoming: { readonly state: StateBackend; readonly machine: Machine } | undefined;
   #leaderChanges = 0;
   #installed = 0;
@@ -264,7 +266,15 @@ export class Server {
             wasJoint && !isJoint ? "left the joint configuration" : "configuration changed",
           );
           this.#state.write(CONF_KEY, encodeConfState(this.#conf));
-          this.#membersChanged();
+          // Who hears of its removal may end, and of two nobody else could tell this one again: not before it is on disk (M14).
+          this.#unwrittenChanges += 1;
+          this.#driver.written().then(
+            () => {
+              this.#unwrittenChanges -= 1;
+              this.#membersChanged();
+            },
+            () => {}, // it stops
+          );
         }
         const { envelope } = done;
         this.#proposals.applied(done, isMine(envelope));
@@ -326,7 +336,7 @@ export class Server {
         },
         onRoundTrip: (peer, ms) => metrics.peerRoundTrip(peer, ms / 1000),
         onStream: (from, connection) => this.#reception.accept(from, connection),
-        isRemoved: (peer) => this.#applier.machine.removedMembers.has(peer),
+        isRemoved: (peer) => this.#unwrittenChanges === 0 && this.#applier.machine.removedMembers.has(peer),
         onRemoved: () => this.#departure.removed("told"),
       });
     }
@@ -877,7 +887,7 @@ export class Server {
   }
 
   #membersChanged(): void {
-    if (this.#mesh === undefined) return;
+    if (this.#mesh === undefined || this.#unwrittenChanges > 0) return;
     const peers = new Map<MemberId, readonly string[]>();
     for (const { id, peerUrls } of this.#applier.machine.members()) {
       // What the operator wrote down comes first: addresses may have changed since the member was recorded.
