@@ -39,7 +39,10 @@ export function prometheusMetrics(): MetricsSink & { close(): void } {
     },
     close() {
       delay.disable();
-      void page?.then((loaded) => loaded.close());
+      page?.then(
+        (loaded) => loaded.close(),
+        () => {}, // who asked for it was told
+      );
     },
   };
 }

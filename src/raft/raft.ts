@@ -293,9 +293,7 @@ export class Raft {
    */
   takeReady(holdAppends: boolean = false): Ready | undefined {
     const core = this.#core;
-    if (core.role === "leader") {
-      sendDueMessages(core, holdAppends);
-    }
+    if (core.role === "leader") sendDueMessages(core, holdAppends);
     const committed = this.#takeCommitted();
     // Their promises are durable already, so there is nothing to write for them.
     if (core.messagesAfter.length > 0 && core.clean && core.writes.idle) {
