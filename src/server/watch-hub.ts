@@ -374,7 +374,10 @@ export class WatchHub {
       // The history moved on while it waited.
       this.#enqueue(cursor);
     } else if (lane === this.#live && this.#isShared(cursor)) {
-      this.#deliver(cursor, this.#shared!.batch);
+      const { batch } = this.#shared!;
+      // Nothing is read, but each watcher's copy has its price.
+      lane.budget.left -= (batch.events.length >>> 2) + (batch.bytes >>> 14);
+      this.#deliver(cursor, batch);
     } else {
       const { pinned, unpin } = pinFor(this.#source, cursor.next);
       const partBytes = cursor.fragment ? this.#fragmentBytes : undefined;

@@ -293,6 +293,25 @@ describe("many watchers of one key", () => {
       { watchId: 0, revision: 3, events: ["3 put a=2"] },
     ]);
   });
+
+  test.each([
+    ["many events", 100, ""],
+    ["large ones", 1, "x".repeat(400_000)],
+  ])("share a turn of the loop with others, though what they are given is read once: %s", (_what, count, value) => {
+    const { clock, sink, watch, write } = world();
+    for (let i = 0; i < count; i++) write({ put: "k", value });
+    for (let i = 0; i < 400; i++) watch("k", { startRevision: 2 });
+    sink.messages = [];
+    let told = 0;
+    while (told < 400) {
+      expect(clock.runNext()).toBe(true);
+      const events = sink.messages.flatMap((message) => message.events);
+      expect(events.length).toBeLessThan(12_000);
+      expect(events.reduce((sum, { kv }) => sum + kv.value.length, 0)).toBeLessThan(50 << 20);
+      told += sink.messages.length;
+      sink.messages = [];
+    }
+  });
 });
 
 describe("watchers that come back after a while", () => {
