@@ -224,7 +224,8 @@ export const MUTANTS: readonly Mutant[] = [
           'forwardedIn < term) {\n        this.#reject(proposal, new StoreError("LEADER_CHANGED", { outcome: "rejected" }));',
       },
     ],
-    probe: sim(30, { ...PLAIN, faults: [...PARTED, "slow links", "loss"] }),
+    // The message must linger and reach somebody who leads meanwhile.
+    probe: sim(30, { ...PLAIN, faults: ["reordering", "slow links", "leadership transfer", "pause"] }),
   },
   {
     id: "p-time-out-is-rejected",
