@@ -86,7 +86,8 @@ async function main(): Promise<number> {
   const seconds = number(values.seconds, "seconds") ?? 30;
   const nodes = number(values.nodes, "nodes");
   const virtual = number(values.virtual, "virtual");
-  const workload = values.workload;
+  // One seed is the run it says; many are of everything that there is.
+  const workload = values.workload ?? (given === undefined ? "all" : undefined);
   if (workload !== undefined && workload !== "all" && !WORKLOADS.includes(workload)) {
     throw new Error(`--workload is one of ${WORKLOADS.join(", ")}, all`);
   }

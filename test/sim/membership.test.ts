@@ -116,21 +116,24 @@ describe.each(["auto", "joint"] as const)("memberRemove from a cluster of two (%
     await alone(world, cluster, stays, goes);
   });
 
-  test.each([216, 217, 218])("of the leader, and the power fails before the other's disk knows (seed %i)", async (seed) => {
-    const { world, cluster, leader } = await started(seed, 2, { membershipTransition });
-    const [goes, stays] = [cluster.server(leader)!, cluster.names.find((name) => name !== leader)!];
-    const other = cluster.server(stays)!;
-    const removing = goes.handle({ kind: "memberRemove", id: goes.id }, call).catch(() => {});
-    expect(await world.until(() => !other.members().some(({ id }) => id === goes.id), 5_000)).toBe(true);
-    const { disk } = world.host(stays);
-    disk.stall(true);
-    await world.runFor(5_000);
-    cluster.kill(stays, "cut");
-    disk.stall(false);
-    cluster.start(stays);
-    await world.settle(removing);
-    await alone(world, cluster, stays, goes);
-  });
+  test.each([216, 217, 218])(
+    "of the leader, and the power fails before the other's disk knows (seed %i)",
+    async (seed) => {
+      const { world, cluster, leader } = await started(seed, 2, { membershipTransition });
+      const [goes, stays] = [cluster.server(leader)!, cluster.names.find((name) => name !== leader)!];
+      const other = cluster.server(stays)!;
+      const removing = goes.handle({ kind: "memberRemove", id: goes.id }, call).catch(() => {});
+      expect(await world.until(() => !other.members().some(({ id }) => id === goes.id), 5_000)).toBe(true);
+      const { disk } = world.host(stays);
+      disk.stall(true);
+      await world.runFor(5_000);
+      cluster.kill(stays, "cut");
+      disk.stall(false);
+      cluster.start(stays);
+      await world.settle(removing);
+      await alone(world, cluster, stays, goes);
+    },
+  );
 });
 
 test("a member that was added and removed before its first start is told so when it joins", async () => {

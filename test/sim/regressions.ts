@@ -8,4 +8,8 @@ export const REGRESSIONS: readonly (SimOptions & { readonly found: string })[] =
     ...{ seed: 3_917_678_931, workload: "election" },
     found: "a leader whose resignation had no answer led on with its own token, which the checker took for a violation",
   },
+  {
+    ...{ seed: 3_568_948_196, workload: "watches" },
+    found: "the leader, whose own disk was slow, applied after its followers: the end was looked for on it alone",
+  },
 ];
