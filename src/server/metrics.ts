@@ -33,6 +33,8 @@ export interface Figures {
   /** By this member as the leader. */
   readonly leasesRenewed: number;
   readonly walSizeBytes: number;
+  /** Of the log in memory: what lies before was released. */
+  readonly firstIndex: number;
   readonly keys: number;
   readonly revision: number;
   readonly compactRevision: number;

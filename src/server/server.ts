@@ -966,6 +966,7 @@ export class Server {
 
   figures(): Figures {
     const { role, leader } = this.#driver.soft;
+    const { commit, base } = this.#raft.status();
     const machine = this.#applier.machine;
     const { keys, puts, deletes, txns, ranges, leases, ledger, leasesGranted, leasesRevoked, leasesExpired } =
       machine.metrics;
@@ -975,7 +976,7 @@ export class Server {
       isLeader: role === "leader",
       isLearner: this.isLearner,
       leaderChanges: this.#leaderChanges,
-      proposalsCommitted: this.#raft.status().commit,
+      proposalsCommitted: commit,
       proposalsApplied: machine.applied.index,
       proposalsPending: this.#proposals.count,
       proposalsFailed: this.#proposals.failed,
@@ -989,6 +990,7 @@ export class Server {
       leasesExpired,
       leasesRenewed: this.#leases.renewed,
       walSizeBytes: this.#walSize,
+      firstIndex: base.index + 1,
       keys,
       revision: machine.revision,
       compactRevision: machine.compactRevision,
