@@ -48,6 +48,9 @@ const shared = {
   trailingBytes: v.optional(count("Bytes of log kept behind the flushed state for slow members.")),
   maxPendingProposals: v.optional(count("Proposals a member holds before it answers TOO_MANY_REQUESTS.")),
   maxPendingBytes: v.optional(count("Bytes of proposals a member holds before it answers TOO_MANY_REQUESTS.")),
+  maxWatchers: v.optional(
+    count("Watchers that a member serves, on all connections, before it answers TOO_MANY_REQUESTS."),
+  ),
   quotaBytes: v.optional(
     v.pipe(
       v.number("must be a number (bytes)"),
@@ -83,6 +86,7 @@ export type SharedNumber =
   | "trailingBytes"
   | "maxPendingProposals"
   | "maxPendingBytes"
+  | "maxWatchers"
   | "quotaBytes";
 
 /** `cluster.config.json`. The compiler holds the schema below to it. */

@@ -18,6 +18,7 @@ const NUMBERS: readonly (readonly [SharedNumber, string])[] = [
   ["trailingBytes", "bytes of log kept for slow members (16777216)"],
   ["maxPendingProposals", "proposals held before TOO_MANY_REQUESTS (50000)"],
   ["maxPendingBytes", "bytes of proposals held before TOO_MANY_REQUESTS (134217728)"],
+  ["maxWatchers", "watchers of one member before TOO_MANY_REQUESTS (262144)"],
   ["quotaBytes", "bytes of the state above which writes are refused (0: 2 GiB; -1: no quota)"],
 ];
 /** Lowest value, where it is not 1. */

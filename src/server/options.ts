@@ -77,6 +77,15 @@ export interface ServerWorld extends World {
   readonly network: Network;
 }
 
+/** What a bad number would silently lift, or turn into a refusal of everything. */
+export const LIMITS = [
+  "maxRequestBytes",
+  "maxTxnOps",
+  "maxPendingProposals",
+  "maxPendingBytes",
+  "maxWatchers",
+] as const;
+
 export const DEFAULTS = {
   tickMs: 20,
   heartbeatMs: 100,

@@ -47,7 +47,7 @@ import { LedgerKeeper } from "./ledger-keeper.ts";
 import { CONF_KEY, confOf, decodeConf, loadMachine } from "./loading.ts";
 import { MemberAdmin } from "./member-admin.ts";
 import { type Figures, type MetricsSink, noMetrics } from "./metrics.ts";
-import { DEFAULTS, type ServerOptions, type ServerWorld } from "./options.ts";
+import { DEFAULTS, LIMITS, type ServerOptions, type ServerWorld } from "./options.ts";
 import { PEER_CALL, PeerCalls } from "./peer-calls.ts";
 import { Proposals } from "./proposals.ts";
 import { Publisher } from "./publisher.ts";
@@ -153,6 +153,13 @@ export class Server {
       throw new StoreError("BAD_CONFIG", {
         message: "quorate: the election timeout must be at least 5 heartbeats, and a heartbeat at least one tick",
       });
+    }
+    for (const name of LIMITS) {
+      if (!(Number.isSafeInteger(all[name]) && all[name] > 0)) {
+        throw new StoreError("BAD_CONFIG", {
+          message: `quorate: ${name} must be a whole number above 0, not ${all[name]}`,
+        });
+      }
     }
     quotaOf(all.quotaBytes);
     parseRetention(all.autoCompactionMode, all.autoCompactionRetention);

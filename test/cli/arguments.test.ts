@@ -136,6 +136,7 @@ describe("bad arguments give one line and change nothing", () => {
       128,
       "autoCompactionMode revision needs autoCompactionRetention",
     ],
+    ["no watchers", ["server", "--max-watchers", "0"], 128, "Give a whole number from 1 on"],
     ["a quota that is none", ["cluster", "--quota-bytes", "-2"], 128, "Give a whole number from -1 on"],
     ["alarms as a table", ["alarm", "list", "now"], 128, "too many arguments"],
     ["too many nodes", ["cluster", "--nodes", "50"], 128, "from 1 to 9"],

@@ -83,6 +83,7 @@ describe("a bad field is named", () => {
     ["a fraction", { members: [n1], heartbeatMs: 1.5 }, 'c.json: field "heartbeatMs" must be a whole number'],
     ["a number as text", { members: [n1], tickMs: "20" }, 'c.json: field "tickMs" must be a number'],
     ["zero", { members: [n1], flushBytes: 0 }, 'c.json: field "flushBytes" must be at least 1'],
+    ["no watchers", { members: [n1], maxWatchers: 0 }, 'c.json: field "maxWatchers" must be at least 1'],
     ["a quota as text", { members: [n1], quotaBytes: "2G" }, 'c.json: field "quotaBytes" must be a number'],
     [
       "an unknown way to compact",
@@ -198,13 +199,13 @@ describe("flags before file before defaults", () => {
         config,
         logLevel: "info",
         allowedOrigins: ["http://a"],
-        numbers: { quotaBytes: -1 },
+        numbers: { maxWatchers: 9, quotaBytes: -1 },
         autoCompactionRetention: "10m",
       },
       file,
     );
     expect(cluster.autoCompaction).toEqual({ autoCompactionRetention: "10m" });
-    expect(cluster.numbers).toEqual({ heartbeatMs: 50, quotaBytes: -1 });
+    expect(cluster.numbers).toEqual({ heartbeatMs: 50, maxWatchers: 9, quotaBytes: -1 });
     const again = parseClusterConfig(JSON.parse(JSON.stringify(toClusterConfig(cluster))), "c.json");
     expect(resolveCluster({ config: "/other/c.json" }, again)).toEqual(cluster);
   });

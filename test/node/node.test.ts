@@ -85,6 +85,9 @@ describe("Node.open", () => {
     ["a retention that is none", { autoCompactionRetention: "soon" }],
     ["revisions to keep, without how many", { autoCompactionMode: "revision" }],
     ["half a byte of quota", { quotaBytes: 0.5 }],
+    ["half a watcher", { maxWatchers: 0.5 }],
+    ["no watchers", { maxWatchers: 0 }],
+    ["a bound that is none", { maxPendingBytes: Number.NaN }],
   ])("%s is BAD_CONFIG before anything is created", async (_name, options) => {
     const dir = join(await scratch(), "data");
     expect((await rejection(Node.open({ dir, ...options }))).code).toBe("BAD_CONFIG");
