@@ -11,8 +11,8 @@ interface Answer {
 const agent = new Agent({ keepAlive: true, maxSockets: 1_024 });
 const text = (value: string | Uint8Array): string => Buffer.from(value as Uint8Array).toString("base64");
 
-await generateLoad(async (endpoint) => {
-  const [host, port] = endpoint.split(":");
+await generateLoad(async ([endpoint]) => {
+  const [host, port] = endpoint!.split(":");
   const call = (path: string, body: object): Promise<Answer> =>
     new Promise((resolve, reject) => {
       const sent = request(

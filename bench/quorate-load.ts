@@ -9,8 +9,8 @@ const { compare, connect, op } = (await import(
 const CALL = { timeoutMs: 30_000 };
 const SERIALIZABLE = { ...CALL, serializable: true };
 
-await generateLoad(async (endpoint) => {
-  const client = await connect({ endpoints: [endpoint] });
+await generateLoad(async (endpoints) => {
+  const client = await connect({ endpoints });
   return {
     put: (key, value) => client.put(key, value, CALL),
     get: (key, serializable) => client.get(key, serializable ? SERIALIZABLE : CALL),

@@ -60,11 +60,28 @@ const latencies: number[] = [];
 /** Of this run alone: keys of earlier runs are others. */
 let fresh = Date.now() * 100;
 
-export async function generateLoad(connect: (endpoint: string) => Promise<Store>): Promise<void> {
+/** What a client that knows the leader sends to it: such a client is given all endpoints, its own first. */
+const FOR_LEADER: ReadonlySet<LoadKind> = new Set<LoadKind>([
+  "put",
+  "overwrite",
+  "get",
+  "mixed",
+  "cas",
+  "range",
+  "lease",
+  "fill",
+  "fill-directories",
+]);
+
+export async function generateLoad(connect: (endpoints: readonly string[]) => Promise<Store>): Promise<void> {
   const endpoints = values.endpoints.split(",");
+  const from = (i: number): readonly string[] => {
+    const own = i % endpoints.length;
+    return FOR_LEADER.has(kind) ? [...endpoints.slice(own), ...endpoints.slice(0, own)] : [endpoints[own]!];
+  };
   // One loop has one connection, but fail-over wants to reach every member.
   const wanted = kind === "fail-over" ? endpoints.length : Math.min(Number(values.connections), clients);
-  const stores = await Promise.all(Array.from({ length: wanted }, (_, i) => connect(endpoints[i % endpoints.length]!)));
+  const stores = await Promise.all(Array.from({ length: wanted }, (_, i) => connect(from(i))));
   const of = (i: number): Store => stores[i % stores.length]!;
   try {
     if (kind === "fail-over") await failOver(of);

@@ -1,17 +1,22 @@
 /**
  * Whom to ask next. Remembers which endpoints failed lately, so that a call after a leader's death does not wait for a
- * dead one; dials lazily, once for all who wait, and tries the next endpoint when one is slow to answer.
+ * dead one; dials lazily, once for all who wait, and tries the next endpoint when one is slow to answer. Members say whom
+ * they follow: what the leader has to do with anyway goes to it directly, if it is among the endpoints.
  */
 import { StoreError } from "../base/errors.ts";
-import type { ClusterId } from "../base/ids.ts";
+import type { ClusterId, MemberId } from "../base/ids.ts";
 import type { Clock, Timer } from "../platform/clock.ts";
 import type { Random } from "../platform/random.ts";
-import type { Channel } from "../protocol/channel.ts";
+import type { Channel, LeaderNews } from "../protocol/channel.ts";
 import { CLOSED, type Route } from "./route.ts";
 
-/** A channel that may know which cluster it leads to. */
+/** A channel that may know which member of which cluster it leads to, and whom that one follows. */
 export interface DialedChannel extends Channel {
   readonly clusterId?: ClusterId;
+  readonly memberId?: MemberId;
+  readonly leader?: LeaderNews | undefined;
+  onLeader?: ((leader: LeaderNews) => void) | undefined;
+  suspect?(): void;
 }
 
 /** Opens a channel to one endpoint, within `timeoutMs`. Rejects with `StoreError`. */
@@ -23,6 +28,8 @@ export interface EndpointsOptions {
   readonly endpoints: readonly string[];
   readonly dial: Dial;
   readonly dialTimeoutMs: number;
+  /** Whether `leading` looks for the leader. */
+  readonly preferLeader: boolean;
 }
 
 /** An endpoint that does not answer is not waited for alone: after as long the next one is tried too. */
@@ -36,6 +43,8 @@ class Target {
   readonly endpoint: string;
   channel: DialedChannel | undefined;
   dialing: Promise<DialedChannel> | undefined;
+  /** Who answered there last. */
+  memberId: MemberId | undefined;
   failedAt: number | undefined;
 
   constructor(endpoint: string) {
@@ -49,6 +58,9 @@ export class Endpoints implements Route {
   readonly #named = new Map<string, Target>();
   #at: number;
   #current: DialedChannel | undefined;
+  /** The newest that any member said, and the endpoint where that leader is, once that is reached. */
+  #leader: LeaderNews | undefined;
+  #leading: Target | undefined;
   #connecting: Promise<DialedChannel> | undefined;
   #clusterId: ClusterId | undefined;
   #closed = false;
@@ -66,6 +78,12 @@ export class Endpoints implements Route {
 
   get current(): Channel | undefined {
     return this.#current;
+  }
+
+  get leading(): Channel | undefined {
+    if (!this.#o.preferLeader) return this.#current;
+    if (this.#leading === undefined && this.#leader?.member !== undefined) this.#seek(this.#leader.member);
+    return this.#leading?.channel ?? this.#current;
   }
 
   connect(): Promise<Channel> {
@@ -104,7 +122,10 @@ export class Endpoints implements Route {
 
   failed(channel: Channel): void {
     const target = this.#ring.find((each) => each.channel === channel);
-    if (target !== undefined) target.failedAt = this.#o.clock.now();
+    if (target !== undefined) {
+      target.failedAt = this.#o.clock.now();
+      if (this.#leading === target) this.#leading = undefined;
+    }
     if (this.#current !== channel) return;
     this.#current = undefined;
     this.#at = (this.#at + 1) % this.#ring.length;
@@ -114,10 +135,36 @@ export class Endpoints implements Route {
     if (this.#closed) return;
     this.#closed = true;
     this.#current = undefined;
+    this.#leader = undefined;
+    this.#leading = undefined;
     for (const target of [...this.#ring, ...this.#named.values()]) {
       target.channel?.close();
       target.channel = undefined;
     }
+  }
+
+  /** The leader is at an endpoint that is open already, or at one that was not asked yet: those are dialled meanwhile. */
+  #seek(leader: MemberId): void {
+    for (const target of this.#ring) {
+      if (this.#failedLately(target)) continue;
+      if (target.channel !== undefined) {
+        if (target.channel.memberId === leader) this.#leading = target;
+      } else if (target.dialing === undefined && (target.memberId === undefined || target.memberId === leader)) {
+        this.#dial(target).catch(() => {}); // its failure is noted there
+      }
+    }
+  }
+
+  /** What `target` says of its leader. A term has one leader, so only a lower term is old news. */
+  #heard({ term, member }: LeaderNews, target: Target): void {
+    const known = this.#leader;
+    if (known !== undefined && term < known.term) return;
+    // Another member lost sight of the leader: that one may lead on. It alone knows that it does not.
+    if (known?.member !== undefined && term === known.term && member === undefined && target !== this.#leading) return;
+    this.#leader = { term, member };
+    // Another was elected, maybe because this one hangs: whoever waits for it shall know soon.
+    if (target !== this.#leading && this.#leading?.channel?.memberId !== member) this.#leading?.channel?.suspect?.();
+    this.#leading = member === undefined ? undefined : this.#ring.find(({ channel }) => channel?.memberId === member);
   }
 
   #connectAny(): Promise<[Target, DialedChannel]> {
@@ -161,13 +208,15 @@ export class Endpoints implements Route {
 
   /** Those that did not fail lately, in turn; then the others, the oldest failure first. */
   #order(): readonly Target[] {
-    const since = this.#o.clock.now() - REMEMBERED_MS;
     const turn = [...this.#ring.slice(this.#at), ...this.#ring.slice(0, this.#at)];
-    const failedLately = (target: Target): boolean => target.failedAt !== undefined && target.failedAt > since;
     return [
-      ...turn.filter((target) => !failedLately(target)),
-      ...turn.filter(failedLately).sort((a, b) => a.failedAt! - b.failedAt!),
+      ...turn.filter((target) => !this.#failedLately(target)),
+      ...turn.filter((target) => this.#failedLately(target)).sort((a, b) => a.failedAt! - b.failedAt!),
     ];
+  }
+
+  #failedLately({ failedAt }: Target): boolean {
+    return failedAt !== undefined && failedAt > this.#o.clock.now() - REMEMBERED_MS;
   }
 
   #dial(target: Target): Promise<DialedChannel> {
@@ -183,6 +232,7 @@ export class Endpoints implements Route {
         this.#check(target, channel);
         target.channel = channel;
         target.failedAt = undefined;
+        if (this.#ring.includes(target)) this.#listen(target, channel);
         void channel.closed.then(() => this.#gone(target, channel));
         return channel;
       },
@@ -194,6 +244,14 @@ export class Endpoints implements Route {
     );
     target.dialing = dialing;
     return dialing;
+  }
+
+  #listen(target: Target, channel: DialedChannel): void {
+    target.memberId = channel.memberId;
+    channel.onLeader = (news) => {
+      if (target.channel === channel) this.#heard(news, target);
+    };
+    if (channel.leader !== undefined) this.#heard(channel.leader, target);
   }
 
   /** A wrong address must not write into another cluster. Which one is right, only the configured endpoints say. */

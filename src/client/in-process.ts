@@ -163,6 +163,10 @@ export class InProcessRoute implements Route {
     this.#channel = new InProcessChannel(channel, clock);
   }
 
+  get leading(): Channel {
+    return this.#channel;
+  }
+
   get current(): Channel {
     return this.#channel;
   }

@@ -58,6 +58,27 @@ function passes(error: StoreError, refusals: number, members: number): boolean {
   return PASSING.has(error.code) || (members > 0 && MEMBER_TROUBLE.has(error.code));
 }
 
+/** Whether the leader has to do with it, so that another member would ask it first. */
+export function isForLeader(request: Request): boolean {
+  switch (request.kind) {
+    case "range":
+      return request.serializable !== true;
+    case "leaseList":
+    case "status":
+    case "hashKv":
+    case "snapshot":
+    case "lock":
+    case "unlock":
+    case "campaign":
+    case "proclaim":
+    case "resign":
+    case "leader":
+      return false;
+    default:
+      return true;
+  }
+}
+
 /** Whether a write is worth a number: whatever changes the store. Membership changes are not, nor is a hand-over. */
 export function isNumbered(request: Request): boolean {
   switch (request.kind) {

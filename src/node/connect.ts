@@ -23,6 +23,8 @@ export interface ConnectOptions {
   readonly maxSendBytes?: number;
   /** Writes apply once, however often they were sent. Default true; without it they are sent as to etcd. */
   readonly exactlyOnce?: boolean;
+  /** Writes and linearizable reads go to the leader itself, where it is among the endpoints. Default true. */
+  readonly preferLeader?: boolean;
 }
 
 export const DEFAULT_ENDPOINTS: readonly string[] = ["127.0.0.1:7400", "127.0.0.1:7402", "127.0.0.1:7404"];
@@ -49,6 +51,7 @@ export async function connect(options: ConnectOptions = {}): Promise<Client> {
     random,
     endpoints: options.endpoints ?? DEFAULT_ENDPOINTS,
     exactlyOnce: options.exactlyOnce,
+    preferLeader: options.preferLeader,
     ...(options.timeoutMs === undefined ? {} : { timeoutMs: options.timeoutMs }),
     ...(options.dialTimeoutMs === undefined ? {} : { dialTimeoutMs: options.dialTimeoutMs }),
     dial: async (endpoint, timeoutMs) => {

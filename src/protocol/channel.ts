@@ -1,5 +1,6 @@
 /** How a client reaches a server: over a socket (which encodes) or in process (which passes objects). */
 import type { StoreError } from "../base/errors.ts";
+import type { MemberId } from "../base/ids.ts";
 import type { RangeRequest, Request } from "./requests.ts";
 import type { RangeResult, Response, ResultOf } from "./responses.ts";
 import type { WatchRequest, WatchResponse } from "./watch.ts";
@@ -12,6 +13,13 @@ export interface OperationId {
   readonly sequence: number;
   /** The client needs no answer any more to what lies below. */
   readonly lowestUnacknowledged: number;
+}
+
+/** Whom a member follows. Of two that differ the one of the higher term holds: a term has one leader. */
+export interface LeaderNews {
+  readonly term: number;
+  /** None is known: `undefined`. */
+  readonly member: MemberId | undefined;
 }
 
 export interface CallOptions {

@@ -372,6 +372,7 @@ export class Server {
           );
           this.#leases.follow();
           this.#calls.leaderChanged(soft.leader);
+          this.#listener?.announceLeader();
           if (soft.leader !== undefined) this.#publisher.publish();
         },
         onSnapshots: (send, abort) => {
@@ -736,6 +737,7 @@ export class Server {
           handle: (request, call) => this.handle(request, call),
           watch: (outlet, options) => this.watch(outlet, options),
           hello: () => ({ clusterId: this.clusterId, memberId: this.id }),
+          leader: () => ({ term: this.#driver.soft.term, member: this.#driver.soft.leader }),
         });
         this.#clientUrl = await this.#listener.listen();
       } catch (error) {

@@ -431,7 +431,10 @@ function describeCause(error: unknown): string {
   return cause instanceof Error ? `(${cause.stack ?? cause.message})` : "";
 }
 
-/** The shipped client on a host of its own; its connections as `through` makes them. */
+/**
+ * The shipped client on a host of its own; its connections as `through` makes them. Half of them turn to the leader, by
+ * chance, so that members have requests to pass on too.
+ */
 export function simulatedClient(
   world: SimulatedWorld,
   name: string,
@@ -445,6 +448,7 @@ export function simulatedClient(
     random,
     endpoints,
     exactlyOnce,
+    preferLeader: random.next() < 0.5,
     dial: async (endpoint, timeoutMs) => {
       const connection = await network.dial(endpoint, { maxFrameBytes: 64 << 20, timeoutMs });
       return connectChannel(through(connection), { clock, log: silent, timeoutMs });

@@ -10,6 +10,7 @@ import type { Logger } from "../platform/log.ts";
 import {
   type CallOptions,
   type Channel,
+  type LeaderNews,
   type OperationId,
   WATCH_WINDOW_BYTES,
   type WatchOptions,
@@ -38,6 +39,7 @@ import {
   FrameWriter,
   OPERATION_BYTES,
   plainBytes,
+  readLeader,
   WINDOW_BYTES_MAX,
 } from "./client-wire.ts";
 import { DeadlineTimer } from "./deadline-timer.ts";
@@ -60,10 +62,15 @@ export interface ChannelOptions {
   readonly keepAliveTimeoutMs?: number | undefined;
 }
 
-/** A channel over a connection: it knows who answers. */
+/** A channel over a connection: it knows who answers, and whom that member follows. */
 export interface ClientChannel extends Channel {
   readonly clusterId: ClusterId;
   readonly memberId: MemberId;
+  /** As the member last said; `onLeader` is called when it says so again. */
+  readonly leader: LeaderNews | undefined;
+  onLeader: ((leader: LeaderNews) => void) | undefined;
+  /** There is reason to think that the server is gone: it has to speak within a moment. */
+  suspect(): void;
 }
 
 /** The server's own error knows more than ours: it is given this much longer than the call's time. */
@@ -145,6 +152,8 @@ class SocketChannel implements ClientChannel {
   readonly clusterId: ClusterId;
   readonly memberId: MemberId;
   readonly closed: Promise<void>;
+  leader: LeaderNews | undefined;
+  onLeader: ((leader: LeaderNews) => void) | undefined;
   readonly #connection: Connection;
   readonly #clock: Clock;
   readonly #log: Logger;
@@ -165,6 +174,7 @@ class SocketChannel implements ClientChannel {
   #lastFrameBytes = 1_024;
   readonly #deadlines: DeadlineTimer;
   readonly #beat: Timer;
+  readonly #lostBeats: number;
   #silentBeats = 0;
   #ended: StoreError | undefined;
   #end!: () => void;
@@ -186,8 +196,8 @@ class SocketChannel implements ClientChannel {
     this.#deadlines = new DeadlineTimer(this.#clock, (now) => this.#expire(now));
     const pingAfterMs = options.keepAliveTimeMs ?? 1_000;
     const beatMs = pingAfterMs / BEATS;
-    const lostBeats = BEATS + Math.ceil((options.keepAliveTimeoutMs ?? 3_000) / beatMs);
-    this.#beat = this.#clock.every(beatMs, () => this.#watch(lostBeats));
+    this.#lostBeats = BEATS + Math.ceil((options.keepAliveTimeoutMs ?? 3_000) / beatMs);
+    this.#beat = this.#clock.every(beatMs, () => this.#watch());
     connection.onFrame = (frame) => this.#onFrame(plainBytes(frame));
     connection.onClose = (reason) => this.#finish("CONNECTION_LOST", `the connection was lost: ${reason}`);
   }
@@ -282,6 +292,11 @@ class SocketChannel implements ClientChannel {
     this.#flushSoon();
   }
 
+  suspect(): void {
+    // Pinged at the next beat, lost one `keepAliveTimeMs` later.
+    this.#silentBeats = Math.max(this.#silentBeats, this.#lostBeats - BEATS - 1);
+  }
+
   /** Calls under way end as `CANCELLED`: unknown for writes that were handed over. */
   close(): void {
     this.#finish("CANCELLED", "the client is closed");
@@ -352,6 +367,11 @@ class SocketChannel implements ClientChannel {
   #onMessage(message: Uint8Array): void {
     const type = message[0];
     if (type === FROM_SERVER.pong) return;
+    if (type === FROM_SERVER.leader) {
+      this.leader = readLeader(message);
+      this.onLeader?.(this.leader);
+      return;
+    }
     const isNews = type === FROM_SERVER.news;
     if ((type !== FROM_SERVER.answer && type !== FROM_SERVER.error && !isNews) || message.length < ANSWER_HEADER) {
       throw new RangeError("unknown message");
@@ -428,9 +448,9 @@ class SocketChannel implements ClientChannel {
   /**
    * Counts beats, not time: after a stall of this process what the server sent in between is read before the next beat.
    */
-  #watch(lostBeats: number): void {
+  #watch(): void {
     this.#silentBeats += 1;
-    if (this.#silentBeats >= lostBeats) {
+    if (this.#silentBeats >= this.#lostBeats) {
       this.#finish("CONNECTION_LOST", "the connection was lost: the server is silent");
       this.#connection.close("the server is silent");
     } else if (this.#silentBeats >= BEATS) {

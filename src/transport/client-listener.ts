@@ -6,7 +6,7 @@
 import { StoreError } from "../base/errors.ts";
 import type { Clock, Timer } from "../platform/clock.ts";
 import type { Logger } from "../platform/log.ts";
-import type { CallOptions, ServedWatch, WatchOptions, WatchOutlet } from "../protocol/channel.ts";
+import type { CallOptions, LeaderNews, ServedWatch, WatchOptions, WatchOutlet } from "../protocol/channel.ts";
 import {
   decodeClientHello,
   decodeRequest,
@@ -54,6 +54,8 @@ export interface ClientListenerOptions {
   /** Takes a watch stream in; what it has to say goes to the outlet. */
   readonly watch: (outlet: WatchOutlet, options: WatchOptions) => ServedWatch;
   readonly hello: () => Stamp;
+  /** Whom the member follows now; `announceLeader` when that has changed. */
+  readonly leader: () => LeaderNews;
   /** Requests under way at one time on one connection, and their bytes. Default 16,384 and 64 MiB. */
   readonly maxCalls?: number | undefined;
   readonly maxCallBytes?: number | undefined;
@@ -135,6 +137,11 @@ export class ClientListener {
     return listener.url;
   }
 
+  /** Tells every client whom the member follows now. */
+  announceLeader(): void {
+    for (const session of this.#sessions) session.announceLeader();
+  }
+
   /** Sends the answers that are ready, then ends every connection. Safe to call twice. */
   async close(): Promise<void> {
     this.#closed = true;
@@ -201,6 +208,10 @@ class Session {
     this.#silentBeats += 1;
     if (!this.#greeted && this.#silentBeats > this.#limits.handshakeBeats) this.close("no greeting in time");
     else if (this.#silentBeats > this.#limits.idleBeats) this.close("the client is silent");
+  }
+
+  announceLeader(): void {
+    if (this.#greeted && !this.#closed) this.#write().leader(this.#o.leader());
   }
 
   close(reason: string): void {
@@ -292,7 +303,9 @@ class Session {
     // The greeting tells our version, so the client can say what is wrong.
     if (version !== PROTOCOL_VERSION) {
       this.close(`protocol version ${version} is not spoken here, only ${PROTOCOL_VERSION}`);
+      return;
     }
+    if (this.#o.leader().member !== undefined) this.announceLeader();
   }
 
   #onCall(message: Uint8Array): void {

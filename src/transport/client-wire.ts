@@ -15,6 +15,9 @@
  *    ask     6 | stream 4 | watch request   ->
  *    credit  7 | stream 4 | bytes 4         ->
  *                                           <-   news    5 | stream 4 | watch message
+ *                                           <-   leader  6 | term 8 | member 8 (0: none is known)
+ *
+ * A server says whom it follows after its hello and whenever that changes, so that a client can turn to the leader itself.
  *
  * A watch stream is numbered as calls are, ended by the client with "cancel" and by the server with "error". The window
  * is how many bytes of news (without the five before the message) may be on their way; "credit" gives back what was read.
@@ -23,12 +26,13 @@
  * other flag says so is a write to be applied once: client id, sequence, lowest unacknowledged sequence, 8 bytes each.
  */
 import { EMPTY, readCounter, viewOf, writeCounter } from "../base/bytes.ts";
-import type { OperationId } from "../protocol/channel.ts";
+import { memberId } from "../base/ids.ts";
+import type { LeaderNews, OperationId } from "../protocol/channel.ts";
 import type { Request, RequestOp } from "../protocol/requests.ts";
 import { MESSAGE_OVERHEAD } from "./frame.ts";
 
 export const FROM_CLIENT = { hello: 1, call: 2, cancel: 3, ping: 4, watch: 5, ask: 6, credit: 7 } as const;
-export const FROM_SERVER = { hello: 1, answer: 2, error: 3, pong: 4, news: 5 } as const;
+export const FROM_SERVER = { hello: 1, answer: 2, error: 3, pong: 4, news: 5, leader: 6 } as const;
 
 /** Bytes before a call's request, and before an answer's response or an error. */
 export const CALL_HEADER = 10;
@@ -39,6 +43,7 @@ export const OPERATION_BYTES = 24;
 /** A flag of a watch stream, and the most that may be on its way. */
 export const REQUIRE_LEADER = 1;
 export const WINDOW_BYTES_MAX: number = 64 << 20;
+const LEADER_BYTES = 17;
 
 /** Frames are cut about here: long enough to be cheap, short enough that the other side starts early. */
 export const FRAME_BYTES: number = 256 << 10;
@@ -108,6 +113,12 @@ export class FrameWriter {
     this.#view.setUint32(at + 4, bytes);
   }
 
+  leader({ term, member }: LeaderNews): void {
+    const at = this.#message(FROM_SERVER.leader, LEADER_BYTES);
+    writeCounter(this.#view, at, term);
+    this.#view.setBigUint64(at + 8, member ?? 0n);
+  }
+
   /** A hello, a ping or a pong. */
   plain(type: number, body?: Uint8Array): void {
     const at = this.#message(type, 1 + (body?.length ?? 0));
@@ -135,6 +146,14 @@ export class FrameWriter {
     this.#bytes = bytes;
     this.#view = viewOf(bytes);
   }
+}
+
+/** Throws `RangeError` if it is no such message. */
+export function readLeader(message: Uint8Array): LeaderNews {
+  if (message.length !== LEADER_BYTES) throw new RangeError("a malformed leader");
+  const view = viewOf(message);
+  const member = view.getBigUint64(9);
+  return { term: readCounter(view, 1), member: member === 0n ? undefined : memberId(member) };
 }
 
 /** Of a call whose flag says that it has one. Throws `RangeError` if the message is too short or a number too large. */

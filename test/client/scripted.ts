@@ -4,7 +4,7 @@ import { StoreError, type StoreErrorOptions } from "../../src/base/errors.ts";
 import { clusterId, memberId, revision, term } from "../../src/base/ids.ts";
 import { Client, type ClientOptions } from "../../src/client/client.ts";
 import type { Dial, DialedChannel } from "../../src/client/endpoints.ts";
-import type { CallOptions, WatchOptions, WatchReceiver, WatchStream } from "../../src/protocol/channel.ts";
+import type { CallOptions, LeaderNews, WatchOptions, WatchReceiver, WatchStream } from "../../src/protocol/channel.ts";
 import type { Request } from "../../src/protocol/requests.ts";
 import type { Response, Result, ResultOf } from "../../src/protocol/responses.ts";
 import { SimulatedWorld } from "../../src/testing/world.ts";
@@ -48,6 +48,9 @@ export class Member {
   dialed: () => Promise<void> = async () => {};
   answer: (request: Request, options: CallOptions) => Promise<Response>;
   cluster = CLUSTER;
+  leader: LeaderNews | undefined;
+  suspected = 0;
+  readonly #channels = new Set<DialedChannel>();
   /** What a watch stream meets; nothing by default. */
   watching: (receiver: WatchReceiver, options: WatchOptions) => WatchStream = () =>
     expect.fail("no test of calls opens a watch");
@@ -66,6 +69,12 @@ export class Member {
     this.answer = () => Promise.reject(new StoreError(code, options));
   }
 
+  /** Tells its clients whom it follows. */
+  follows(member: number | undefined, inTerm: number): void {
+    this.leader = { term: inTerm, member: member === undefined ? undefined : memberId(member) };
+    for (const { onLeader } of this.#channels) onLeader?.(this.leader);
+  }
+
   /** Ends its connections, as a process that dies does. */
   dies(): void {
     for (const end of this.open) end();
@@ -81,12 +90,18 @@ export class Member {
       end = () => {
         ended = true;
         this.open.delete(end);
+        this.#channels.delete(channel);
         resolve();
       };
     });
     this.open.add(end);
-    return {
+    const channel: DialedChannel = {
       clusterId: this.cluster,
+      memberId: memberId(this.id),
+      leader: this.leader,
+      suspect: () => {
+        this.suspected += 1;
+      },
       closed,
       close: end,
       watch: (receiver, options = {}) => this.watching(receiver, options),
@@ -96,6 +111,8 @@ export class Member {
         return (await this.answer(request, options)) as Response<ResultOf<Q>>;
       },
     };
+    this.#channels.add(channel);
+    return channel;
   }
 }
 

@@ -375,6 +375,26 @@ describe("the end of the connection", () => {
     await rig.until(() => rig.listener.connections === 0);
   });
 
+  test.each([
+    ["too short", [FROM_SERVER.leader, 0, 0, 0, 0, 0, 0, 0, 1]],
+    ["too long", [FROM_SERVER.leader, ...new Array(17).fill(0)]],
+    ["of a term that is no number here", [FROM_SERVER.leader, ...new Array(16).fill(0xff)]],
+  ])("news of a leader that is %s ends the connection", async (_, message) => {
+    const rig = await Rig.open();
+    let receive!: (frame: Uint8Array) => void;
+    const client = rig.world.host("other").boot();
+    const channel = await rig.settle(
+      client.network.dial(URL, { maxFrameBytes: 1 << 20, timeoutMs: 500 }).then(async (connection) => {
+        const made = await connectChannel(connection, { clock: client.clock, log: silent, timeoutMs: 500 });
+        receive = connection.onFrame;
+        return made;
+      }),
+    );
+    receive(encodeFrame([Uint8Array.from(message)]));
+    await rig.settle(channel.closed);
+    expect(channel.leader).toBeUndefined();
+  });
+
   test("a malformed answer ends the connection", async () => {
     const rig = await Rig.open();
     const channel = await rig.channel();
@@ -398,6 +418,22 @@ describe("a silent server", () => {
     expect(error.message).toContain("silent");
     expect(afterMs).toBeGreaterThan(3_000);
     expect(afterMs).toBeLessThan(5_000);
+  });
+
+  test("is found dead sooner once it is suspected, and a living one is not", async () => {
+    const rig = await Rig.open();
+    const channel = await rig.channel();
+    channel.suspect();
+    await rig.world.runFor(60_000);
+    expect(rig.listener.connections).toBe(1);
+    const write = rig.caught(channel.call(put("a"), { timeoutMs: 60_000 }));
+    await rig.until(() => rig.held.length === 1);
+    rig.world.host("server").pause();
+    channel.suspect();
+    const { error, afterMs } = await rig.settle(write);
+    expect(error).toMatchObject({ code: "CONNECTION_LOST", outcome: "unknown" });
+    expect(afterMs).toBeGreaterThan(900);
+    expect(afterMs).toBeLessThan(2_000);
   });
 
   test("is found dead while nothing is asked", async () => {

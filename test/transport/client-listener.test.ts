@@ -2,7 +2,8 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { encodeUtf8 } from "../../src/base/bytes.ts";
 import { StoreError } from "../../src/base/errors.ts";
-import { type LeaseId, NO_LEASE, revision } from "../../src/base/ids.ts";
+import { type LeaseId, memberId, NO_LEASE, revision } from "../../src/base/ids.ts";
+import type { LeaderNews } from "../../src/protocol/channel.ts";
 import {
   decodeError,
   decodeResponse,
@@ -11,7 +12,7 @@ import {
   encodeRequest,
 } from "../../src/protocol/codec.ts";
 import type { PutRequest } from "../../src/protocol/requests.ts";
-import { FROM_CLIENT, FROM_SERVER } from "../../src/transport/client-wire.ts";
+import { FROM_CLIENT, FROM_SERVER, readLeader } from "../../src/transport/client-wire.ts";
 import { testSeed } from "../support/seed.ts";
 import { answer, PUT_ANSWER, type RawConnection, Rig, STAMP } from "./client-rig.ts";
 
@@ -90,6 +91,47 @@ describe("the greeting", () => {
     expect(raw.messages.map((message) => message[0])).toEqual([FROM_SERVER.hello]);
     expect(raw.closed).toContain("protocol version 9");
     expect(rig.held).toEqual([]);
+  });
+});
+
+describe("the leader", () => {
+  const leads = (rig: Rig, raw: RawConnection): unknown[] => {
+    expect(rig.logged).toEqual([]);
+    return raw.messages.filter(([type]) => type === FROM_SERVER.leader).map((message) => readLeader(message));
+  };
+
+  test("is told behind the greeting and at each change, to those who have greeted", async () => {
+    let leader: LeaderNews = { term: 7, member: STAMP.memberId };
+    const rig = await Rig.open({ leader: () => leader });
+    const [early, silent] = [await greeted(rig), await rig.raw()];
+    await rig.quiet();
+    expect(leads(rig, early)).toEqual([leader]);
+    leader = { term: 8, member: undefined };
+    rig.listener.announceLeader();
+    await rig.quiet();
+    expect(leads(rig, early)).toEqual([{ term: 7, member: STAMP.memberId }, leader]);
+    expect(silent.messages).toEqual([]);
+  });
+
+  test("a member that knows none is silent about it at first", async () => {
+    const rig = await Rig.open();
+    const raw = await greeted(rig);
+    await rig.quiet();
+    expect(raw.messages).toEqual([]);
+  });
+
+  test("a channel keeps what it heard last, and says so", async () => {
+    let leader: LeaderNews = { term: 7, member: STAMP.memberId };
+    const rig = await Rig.open({ leader: () => leader });
+    const channel = await rig.channel();
+    await rig.quiet();
+    expect(channel.leader).toEqual(leader);
+    const heard: LeaderNews[] = [];
+    channel.onLeader = (news) => heard.push(news);
+    leader = { term: 9, member: memberId(0xffff_ffff_ffff_ffffn) };
+    rig.listener.announceLeader();
+    await rig.quiet();
+    expect([channel.leader, ...heard]).toEqual([leader, leader]);
   });
 });
 

@@ -68,6 +68,7 @@ export class Rig {
         }),
       watch: () => expect.fail("no test of calls opens a watch"),
       hello: () => STAMP,
+      leader: () => ({ term: 0, member: undefined }),
       ...options,
     });
   }
