@@ -64,6 +64,24 @@ const bad: readonly (readonly [string, (census: LeaseCensus) => void, string])[]
     },
     "before its deadline at 3500.0",
   ],
+  [
+    "one whose renewal was acknowledged and did not extend it",
+    (each) => {
+      each.renewed(id, 1_500, 1_510);
+      each.counted(there, 1_900, 1_910);
+      each.counted(gone, 2_250, 2_260);
+    },
+    "gone at 2260.0 ms, before its deadline at 3500.0",
+  ],
+  [
+    "one that a new leader gave its time anew, and whose renewal after that did not extend it",
+    (each) => {
+      each.leaderChanged(1_000);
+      each.renewed(id, 2_000, 2_010);
+      each.counted(gone, 3_300, 3_310);
+    },
+    "gone at 3310.0 ms, before its deadline at 4000.0",
+  ],
   ["one that is still there", (each) => each.counted(there, 1_000, 1_010), "left behind"],
   [
     "one that came back",
@@ -105,6 +123,19 @@ test("what a run was like", () => {
   each.renewed(id, 1_000, 1_010);
   each.counted(there, 3_500, 3_510);
   each.counted(gone, 3_600, 3_610);
-  const counts = { leases: 1, ended: 1, renewals: 1, leaderChanges: 1, counts: 2 };
+  const counts = { leases: 1, ended: 1, renewals: 1, renewalsShown: 0, leaderChanges: 1, counts: 2 };
   expect(each.figures).toEqual({ ...counts, mostOverdueMs: 490, mostLateMs: 490 });
+});
+
+test.each([
+  ["renewed late enough", 1_010, [], 1],
+  ["renewed too soon to be noticed", 900, [], 0],
+  ["given its time anew meanwhile", 1_010, [500], 0],
+  ["renewed, with a change of leaders after its end", 1_010, [4_000], 1],
+] as const)("a renewal that had to show: %s", (_name, renewedAt, changes, shown) => {
+  const each = census();
+  for (const at of changes) each.leaderChanged(at);
+  each.renewed(id, renewedAt, renewedAt + 10);
+  each.counted(gone, 3_500, 3_510);
+  expect(each.figures.renewalsShown).toBe(shown);
 });

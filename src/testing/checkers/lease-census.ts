@@ -19,6 +19,8 @@ export interface LeaseCensusFigures {
   readonly leases: number;
   readonly ended: number;
   readonly renewals: number;
+  /** Leases that would have been seen to end early had their renewals done nothing. 0: the run says nothing about renewals. */
+  readonly renewalsShown: number;
   readonly leaderChanges: number;
   readonly counts: number;
   /** The longest that a lease was seen beyond its deadline. */
@@ -27,8 +29,13 @@ export interface LeaseCensusFigures {
   readonly mostLateMs: number;
 }
 
+/** So much later than by grant and leaders alone must a renewed lease end, for an end without its renewals to be noticed. */
+const NOTICED_MS = 1_000;
+
 interface Counted {
   readonly ttlMs: number;
+  /** Acknowledged. */
+  readonly grantedAt: number;
   /** When its last acknowledged grant or renewal was sent. */
   renewedAt: number;
   /** It lives until then, at least: acknowledged. */
@@ -63,6 +70,7 @@ export class LeaseCensus {
   granted(id: LeaseId, ttlMs: number, sentAt: number, at: number): void {
     this.#leases.set(id, {
       ttlMs,
+      grantedAt: at,
       renewedAt: sentAt,
       deadline: sentAt + ttlMs,
       latest: at + ttlMs,
@@ -132,10 +140,21 @@ export class LeaseCensus {
       leases: this.#leases.size,
       ended: this.#leases.size - this.living.length,
       renewals: this.#renewals,
+      renewalsShown: this.#shown(),
       leaderChanges: this.#changes.length,
       counts: this.#counts,
       mostOverdueMs: Math.round(this.#mostOverdueMs),
       mostLateMs: Math.round(this.#mostLateMs),
     };
+  }
+  /** A new leader gives each lease its TTL anew, which hides what renewals before did. */
+  #shown(): number {
+    let shown = 0;
+    for (const { ttlMs, grantedAt, deadline, endedAt } of this.#leases.values()) {
+      if (endedAt === undefined) continue;
+      const begun = Math.max(grantedAt, ...this.#changes.filter((at) => at <= endedAt));
+      if (deadline >= begun + ttlMs + NOTICED_MS) shown += 1;
+    }
+    return shown;
   }
 }
