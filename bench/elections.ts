@@ -3,8 +3,8 @@
  * from the put's beginning. Bound: the time until the cluster takes writes again, and two heartbeats.
  */
 import { setTimeout as delay } from "node:timers/promises";
+import { agreedLeader, GIVE_UP_MS, until } from "../scripts/cluster.ts";
 import type { ClusterReady } from "../src/cli/launcher.ts";
-import type { Client } from "../src/client/client.ts";
 import { connect } from "../src/node/connect.ts";
 import { DEFAULTS } from "../src/server/options.ts";
 
@@ -32,7 +32,6 @@ export interface ElectionRound {
 const CONNECTIONS = 12;
 const BEFORE_MS = 500;
 const AFTER_MS = 500;
-const GIVE_UP_MS = 60_000;
 
 interface Put {
   readonly begun: number;
@@ -80,7 +79,7 @@ export async function elections(options: ElectionsOptions): Promise<readonly Ele
 
   const results: ElectionRound[] = [];
   for (let round = 1; round <= rounds; round++) {
-    const leader = await leaderOf(writer, ready);
+    const leader = await agreedLeader(writer, ready);
     puts.clear();
     let isOver = false;
     const writing = write(() => isOver);
@@ -121,28 +120,4 @@ export async function elections(options: ElectionsOptions): Promise<readonly Ele
   await Promise.all(readers);
   for (const client of [...clients, writer]) await client.close();
   return results;
-}
-
-/** Waits until every member names the same leader, so that each kill hits a whole cluster. */
-async function leaderOf(client: Client, { members }: ClusterReady): Promise<string> {
-  let name: string | undefined;
-  const look = async (): Promise<boolean> => {
-    const answers = await Promise.all(
-      members.map(({ clientUrl }) => client.status(clientUrl, { timeoutMs: 1_000 }).catch(() => undefined)),
-    );
-    const leader = answers[0]?.leader;
-    if (leader === undefined || answers.some((answer) => answer?.leader !== leader)) return false;
-    name = members[answers.findIndex((answer) => answer?.header.memberId === leader)]?.name;
-    return name !== undefined;
-  };
-  await until(look, "the members to agree on a leader");
-  return name!;
-}
-
-async function until(condition: () => boolean | Promise<boolean>, what: string): Promise<void> {
-  const limit = performance.now() + GIVE_UP_MS;
-  while (!(await condition())) {
-    if (performance.now() > limit) throw new Error(`gave up waiting: ${what}`);
-    await delay(10);
-  }
 }

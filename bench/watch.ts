@@ -4,12 +4,10 @@
  * without any watcher. Then the same through elections (elections.ts), and what many leases that are kept alive cost
  * (lease-cost.ts).
  */
-import { rmSync, writeFileSync } from "node:fs";
-import { createInterface } from "node:readline";
+import { writeFileSync } from "node:fs";
 import { setTimeout as delay } from "node:timers/promises";
 import { parseArgs } from "node:util";
-import { launch } from "../scripts/cluster.ts";
-import type { ClusterReady } from "../src/cli/launcher.ts";
+import { torment } from "../scripts/cluster.ts";
 import type { Watch } from "../src/client/watch.ts";
 import { connect } from "../src/node/connect.ts";
 import { type ElectionRound, elections } from "./elections.ts";
@@ -40,18 +38,12 @@ const CONNECTIONS = 4;
 const keys = Number(values.keys ?? values.watchers);
 const TOLD_MAX_MS = 10_000;
 
-const { dir, launcher: cluster, pids } = launch("bench");
-try {
-  const ready = await new Promise<ClusterReady>((resolve, reject) => {
-    createInterface({ input: cluster.stdout! }).once("line", (line) => resolve(JSON.parse(line) as ClusterReady));
-    cluster.once("exit", (code) => reject(new Error(`the cluster ended with ${code}; run \`npm run build\` first`)));
-  });
-  for (const { name, pid } of ready.members) pids.set(name, pid);
+const code = await torment("bench", [], async ({ ready, endpoints, pids }) => {
   const follower = ready.members.find(({ name }) => name !== ready.leader)!;
   const clients = await Promise.all(
     Array.from({ length: CONNECTIONS }, () => connect({ endpoints: [follower.clientUrl] })),
   );
-  const writer = await connect({ endpoints: ready.members.map(({ clientUrl }) => clientUrl) });
+  const writer = await connect({ endpoints });
 
   const begunAt = new Map<string, number>();
   const propagations: number[] = [];
@@ -144,12 +136,8 @@ try {
   process.stdout.write(`${JSON.stringify(figures)}\n`);
   if (values.json !== undefined) writeFileSync(values.json, `${JSON.stringify(figures, null, 2)}\n`);
   if (told !== due) throw new Error(`${due - told} of ${due} events were never told`);
-} finally {
-  cluster.kill("SIGTERM");
-  await new Promise((resolve) => cluster.once("exit", resolve));
-  rmSync(dir, { recursive: true, force: true });
-}
-process.exit(0);
+});
+process.exit(code);
 
 function quantile(samples: readonly number[], q: number): number {
   const sorted = [...samples].sort((a, b) => a - b);

@@ -4,8 +4,6 @@
  * one's, tokens rise, one holder at a time up to its deadline, losses are learned in time, everybody gets a turn again.
  */
 import { type ChildProcess, fork } from "node:child_process";
-import { rmSync } from "node:fs";
-import { createInterface } from "node:readline";
 import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
@@ -22,7 +20,9 @@ import {
   type Tenure,
   unguardedOverlaps,
 } from "../src/testing/index.ts";
-import { launch } from "./cluster.ts";
+import { count, seedOf } from "./arguments.ts";
+import { signal, torment, until } from "./cluster.ts";
+import { keepPace, leastFaults, type Pace } from "./pace.ts";
 
 export type ToContender = { readonly kind: "stop" };
 export type FromContender =
@@ -57,6 +57,29 @@ interface Worker {
 
 const now = (): number => Number(process.hrtime.bigint()) / 1e6;
 
+type Faults = Readonly<Record<"leadersKilled" | "membersStopped" | "contendersStopped" | "holdersStopped", number>>;
+type Paces = Readonly<Record<Exclude<keyof Faults, "holdersStopped">, Pace>>;
+
+function pacesOf(ttl: number): Paces {
+  return {
+    // Each new leader gives leases their TTL anew: with quiet times between, those of stopped holders end too.
+    leadersKilled: { first: [1_500, 1_500], pause: [2_000, 2_000 + 5_000 * ttl], lasts: [0, 0] },
+    membersStopped: { first: [2_000, 6_000], pause: [2_000, 6_000], lasts: [500, 500 + 1_000 * (ttl + 1)] },
+    // Past the TTL, so that what they hold goes to others.
+    contendersStopped: { first: [500, 3_500], pause: [500, 3_500], lasts: [1_000 * (ttl + 1), 1_000 * (ttl + 6)] },
+  };
+}
+
+/** A green run means that the faults were there: one line for each kind that was not. */
+function tooFew(faults: Faults, paces: Paces, seconds: number): string[] {
+  const least = { ...faults };
+  for (const kind of Object.keys(paces) as (keyof Paces)[]) least[kind] = leastFaults(paces[kind], seconds * 1_000);
+  least.holdersStopped = Math.min(1, least.contendersStopped);
+  return (Object.keys(faults) as (keyof Faults)[])
+    .filter((kind) => faults[kind] < least[kind])
+    .map((kind) => `too few faults: ${kind} ${faults[kind]} in ${seconds} s, at least ${least[kind]} are due`);
+}
+
 async function main(): Promise<number> {
   const { values } = parseArgs({
     options: {
@@ -69,132 +92,118 @@ async function main(): Promise<number> {
       json: { type: "boolean", default: false },
     },
   });
-  const [contenders, processes, ttl, seed] = [values.contenders, values.processes, values.ttl, values.seed].map(Number);
-  const random = prng(seed!);
-  const { dir, launcher, pids, said } = launch("contend");
+  const seconds = count(values.seconds, "seconds");
+  const contenders = count(values.contenders, "contenders");
+  const processes = count(values.processes, "processes");
+  const ttl = count(values.ttl, "ttl");
+  const seed = seedOf(values.seed);
+  const random = prng(seed);
   const workers: Worker[] = [];
   const violations: string[] = [];
-  try {
-    const ready = await firstLine(launcher);
-    for (const { name, pid } of ready.members) pids.set(name, pid);
-    const endpoints = ready.members.map(({ clientUrl }) => clientUrl);
-    await using client = await connect({ endpoints });
-    for (let i = 0; i < processes!; i++) {
-      const share = Math.floor(contenders! / processes!) + (i < contenders! % processes! ? 1 : 0);
-      if (share > 0) workers.push(startWorker(`p${i}/`, [share, ttl!, seed! + 10 * i].map(String), endpoints));
-    }
-    await until(() => workers.every(({ turns }) => turns.length > 0), 60_000, "contenders to start");
+  return torment("contend", violations, async ({ ready, endpoints, pids }) => {
+    try {
+      await using client = await connect({ endpoints });
+      for (let i = 0; i < processes; i++) {
+        const share = Math.floor(contenders / processes) + (i < contenders % processes ? 1 : 0);
+        if (share > 0) workers.push(startWorker(`p${i}/`, [share, ttl, seed + 10 * i].map(String), endpoints));
+      }
+      await until(() => workers.every(({ turns }) => turns.length > 0), "contenders to start");
 
-    const stops: Stop[] = [];
-    const faults = { leadersKilled: 0, membersStopped: 0, contendersStopped: 0 };
-    const end = now() + Number(values.seconds) * 1_000;
-    const kill = async (): Promise<void> => {
-      while (now() < end) {
-        // Each new leader gives leases their TTL anew: with quiet times between, those of stopped holders end too.
-        await delay(faults.leadersKilled === 0 ? 1_500 : 2_000 + random() * 5_000 * ttl!);
-        if (now() >= end) return;
+      const stops: Stop[] = [];
+      const faults = { leadersKilled: 0, membersStopped: 0, contendersStopped: 0, holdersStopped: 0 };
+      const paces = pacesOf(ttl);
+      const end = now() + seconds * 1_000;
+      const isOver = (): boolean => now() >= end;
+      const kill = keepPace(paces.leadersKilled, random, isOver, async () => {
         const leader = await leaderName(client, ready);
         const pid = leader === undefined ? undefined : pids.get(leader);
-        if (pid === undefined || !signal(pid, "SIGKILL")) continue;
+        if (pid === undefined || !signal(pid, "SIGKILL")) return false;
         faults.leadersKilled += 1;
-      }
-    };
-    const stopMembers = async (): Promise<void> => {
-      while (now() < end) {
-        await delay(2_000 + random() * 4_000);
-        if (now() >= end) return;
+        return true;
+      });
+      const stopMembers = keepPace(paces.membersStopped, random, isOver, async (ms) => {
         const pid = [...pids.values()][randomInt(random, 0, pids.size - 1)]!;
-        if (!signal(pid, "SIGSTOP")) continue;
+        if (!signal(pid, "SIGSTOP")) return false;
         faults.membersStopped += 1;
-        await delay(500 + random() * 1_000 * (ttl! + 1));
+        await delay(ms);
         signal(pid, "SIGCONT");
-      }
-    };
-    const stopContenders = async (): Promise<void> => {
-      while (now() < end) {
-        await delay(500 + random() * 3_000);
-        if (now() >= end) return;
-        // One that holds, more often than not: it is the one that may do harm.
+        return true;
+      });
+      const stopContenders = keepPace(paces.contendersStopped, random, isOver, async (ms) => {
+        // One that holds, more often than not, and once for certain: it is the one that may do harm.
         const holding = workers.filter(({ holds }) => holds);
-        const among = holding.length > 0 && random() < 0.8 ? holding : workers;
+        const wantsHolder = faults.holdersStopped === 0 || random() < 0.8;
+        const among = wantsHolder && holding.length > 0 ? holding : workers;
         const worker = among[randomInt(random, 0, among.length - 1)]!;
         const from = now();
+        if (worker.holds) faults.holdersStopped += 1;
         worker.child.kill("SIGSTOP");
         faults.contendersStopped += 1;
-        // Past the TTL, so that what they hold goes to others.
-        await delay(1_000 * ttl! + 1_000 + random() * 5_000);
+        await delay(ms);
         const stopped = now();
         worker.child.kill("SIGCONT");
-        for (let i = 0; i < contenders!; i++)
+        for (let i = 0; i < contenders; i++)
           stops.push({ holder: `${worker.label}contender ${i}`, from, until: stopped });
-      }
-    };
-    await Promise.all([kill(), stopMembers(), stopContenders()]);
+        return true;
+      });
+      await Promise.all([kill, stopMembers, stopContenders]);
+      violations.push(...tooFew(faults, paces, seconds));
 
-    const before = workers.map(({ turns }) => turns);
-    const lagging = (): number =>
-      workers.reduce((sum, { turns }, w) => sum + turns.filter((count, i) => count <= before[w]![i]!).length, 0);
-    const healedAt = now();
-    await until(() => lagging() === 0, PROGRESS_MS).catch(() => {});
-    const progressMs = now() - healedAt;
-    if (lagging() > 0) violations.push(`progress resumes: ${lagging()} contenders had no turn in ${PROGRESS_MS} ms`);
+      const before = workers.map(({ turns }) => turns);
+      const lagging = (): number =>
+        workers.reduce((sum, { turns }, w) => sum + turns.filter((count, i) => count <= before[w]![i]!).length, 0);
+      const healedAt = now();
+      await until(() => lagging() === 0, "turns", PROGRESS_MS).catch(() => {});
+      const progressMs = now() - healedAt;
+      if (lagging() > 0) violations.push(`progress resumes: ${lagging()} contenders had no turn in ${PROGRESS_MS} ms`);
 
-    for (const { child } of workers) child.send({ kind: "stop" } satisfies ToContender);
-    await Promise.all(workers.map(({ done }) => done));
-    const results: Record<string, Readonly<Record<string, number>>> = {};
-    for (const kind of ["lock", "election"] as const) {
-      const records = workers.flatMap((worker) => worker.records.filter(({ of }) => of === kind));
-      const tenures = records.flatMap((each) => each.tenures);
-      const effects = records.flatMap((each) => each.effects);
-      const landed = await landedEffects(client, kind);
-      const verdicts = checkFencing({ tenures, effects, landed, stops, slackMs: SLACK_MS });
-      const observed = Object.assign({}, ...records.map((each) => each.observed)) as Records["observed"];
-      const proclaimed = new Set(records.flatMap((each) => each.proclaimed));
-      for (const [promise, verdict] of [
-        ...Object.entries(verdicts),
-        ["observers see leaders in order", checkObservations(observed, proclaimed)] as const,
-      ]) {
-        if (verdict.verdict !== "ok") violations.push(`${kind}: ${promise}: ${verdict.message}`);
+      for (const { child } of workers) child.send({ kind: "stop" } satisfies ToContender);
+      await Promise.all(workers.map(({ done }) => done));
+      const results: Record<string, Readonly<Record<string, number>>> = {};
+      for (const kind of ["lock", "election"] as const) {
+        const records = workers.flatMap((worker) => worker.records.filter(({ of }) => of === kind));
+        const tenures = records.flatMap((each) => each.tenures);
+        const effects = records.flatMap((each) => each.effects);
+        const landed = await landedEffects(client, kind);
+        const verdicts = checkFencing({ tenures, effects, landed, stops, slackMs: SLACK_MS });
+        const observed = Object.assign({}, ...records.map((each) => each.observed)) as Records["observed"];
+        const proclaimed = new Set(records.flatMap((each) => each.proclaimed));
+        for (const [promise, verdict] of [
+          ...Object.entries(verdicts),
+          ["observers see leaders in order", checkObservations(observed, proclaimed)] as const,
+        ]) {
+          if (verdict.verdict !== "ok") violations.push(`${kind}: ${promise}: ${verdict.message}`);
+        }
+        for (const text of records.flatMap((each) => each.unexpected))
+          violations.push(`${kind}: without a name: ${text}`);
+        results[kind] = {
+          turns: tenures.length,
+          lost: tenures.filter(({ lost }) => lost).length,
+          effectsLanded: landed.length,
+          effectsRefused: effects.filter(({ outcome }) => outcome === "refused").length,
+          effectsUnknown: effects.filter(({ outcome }) => outcome === "unknown").length,
+          unguardedOverlaps: unguardedOverlaps(tenures),
+          observations: Object.values(observed).reduce((sum, each) => sum + each.length, 0),
+        };
       }
-      for (const text of records.flatMap((each) => each.unexpected))
-        violations.push(`${kind}: without a name: ${text}`);
-      results[kind] = {
-        turns: tenures.length,
-        lost: tenures.filter(({ lost }) => lost).length,
-        effectsLanded: landed.length,
-        effectsRefused: effects.filter(({ outcome }) => outcome === "refused").length,
-        effectsUnknown: effects.filter(({ outcome }) => outcome === "unknown").length,
-        unguardedOverlaps: unguardedOverlaps(tenures),
-        observations: Object.values(observed).reduce((sum, each) => sum + each.length, 0),
+      const figures = {
+        seed,
+        contenders,
+        processes: workers.length,
+        ttl,
+        ...faults,
+        progressMs,
+        ...results,
+        violations,
       };
+      process.stdout.write(values.json ? `${JSON.stringify(figures)}\n` : `${JSON.stringify(figures, undefined, 2)}\n`);
+    } finally {
+      for (const { child } of workers) {
+        child.kill("SIGCONT");
+        child.kill("SIGKILL");
+      }
     }
-    const figures = {
-      seed: seed!,
-      contenders: contenders!,
-      processes: workers.length,
-      ttl: ttl!,
-      ...faults,
-      progressMs,
-      ...results,
-      violations,
-    };
-    process.stdout.write(
-      values.json
-        ? `${JSON.stringify(figures)}\n`
-        : `${JSON.stringify(figures, undefined, 2)}\n${violations.join("\n")}\n`,
-    );
-  } finally {
-    for (const { child } of workers) {
-      child.kill("SIGCONT");
-      child.kill("SIGKILL");
-    }
-    for (const pid of pids.values()) signal(pid, "SIGCONT");
-    const ended = new Promise<void>((resolve) => launcher.once("exit", () => resolve()));
-    if (launcher.exitCode === null && launcher.kill("SIGTERM")) await ended;
-    if (violations.length === 0) rmSync(dir, { recursive: true, force: true });
-    else process.stderr.write(`${said.join("\n")}\nthe data stays in ${dir}\n`);
-  }
-  return violations.length === 0 ? 0 : 1;
+  });
 }
 
 function startWorker(label: string, args: readonly string[], endpoints: readonly string[]): Worker {
@@ -217,20 +226,6 @@ function startWorker(label: string, args: readonly string[], endpoints: readonly
   return worker;
 }
 
-/** False where there is no such process any more. */
-function signal(pid: number, name: NodeJS.Signals): boolean {
-  try {
-    return process.kill(pid, name);
-  } catch {
-    return false;
-  }
-}
-
-async function firstLine(child: ChildProcess): Promise<ClusterReady> {
-  for await (const line of createInterface({ input: child.stdout! })) return JSON.parse(line) as ClusterReady;
-  throw new Error("the cluster ended before it was ready; run `npm run build` first");
-}
-
 /** As the members that answer see it. */
 async function leaderName(
   client: Awaited<ReturnType<typeof connect>>,
@@ -241,14 +236,6 @@ async function leaderName(
   );
   const i = answers.findIndex((answer) => answer !== undefined && answer.leader === answer.header.memberId);
   return ready.members[i]?.name;
-}
-
-async function until(condition: () => boolean, limitMs: number, what = "it"): Promise<void> {
-  const limit = now() + limitMs;
-  while (!condition()) {
-    if (now() > limit) throw new Error(`gave up waiting for ${what}`);
-    await delay(50);
-  }
 }
 
 process.exit(await main());

@@ -1,13 +1,10 @@
 /** `npm run crash`: kills the leader (or, with --all, every member) of a real cluster under writes, round after round. */
-import type { ChildProcess } from "node:child_process";
-import { rmSync } from "node:fs";
-import { createInterface } from "node:readline";
 import { setTimeout as delay } from "node:timers/promises";
 import { parseArgs } from "node:util";
-import type { ClusterReady } from "../src/cli/launcher.ts";
 import { connect } from "../src/node/connect.ts";
 import { DEFAULTS } from "../src/server/options.ts";
-import { launch } from "./cluster.ts";
+import { count } from "./arguments.ts";
+import { agreedLeader, GIVE_UP_MS, torment, until } from "./cluster.ts";
 
 const { values } = parseArgs({
   options: {
@@ -17,22 +14,18 @@ const { values } = parseArgs({
     json: { type: "boolean", default: false },
   },
 });
-const rounds = Number(values.rounds);
+const rounds = count(values.rounds, "rounds");
+const writerCount = count(values.writers, "writers");
 const ELECTION_MS = DEFAULTS.electionTimeoutMs;
-const GIVE_UP_MS = 60_000;
 
-const { dir, launcher, pids, said } = launch("crash");
 const violations: string[] = [];
 const failovers: number[] = [];
-try {
-  const ready = await firstLine(launcher);
-  for (const member of ready.members) pids.set(member.name, member.pid);
-  const endpoints = ready.members.map((member) => member.clientUrl);
+const code = await torment("crash", violations, async ({ ready, endpoints, pids, said }) => {
   await using client = await connect({ endpoints });
   const acknowledged = new Map<string, string>();
   let onAck: (begun: number) => void = () => {};
   let stopped = false;
-  const writers = Array.from({ length: Number(values.writers) }, async (_, w) => {
+  const writers = Array.from({ length: writerCount }, async (_, w) => {
     for (let n = 0; !stopped; n++) {
       const key = `crash/${w}/${n}`;
       const begun = performance.now();
@@ -49,7 +42,7 @@ try {
 
   for (let round = 1; round <= rounds; round++) {
     await delay(500);
-    const leader = await leaderName(client, ready);
+    const leader = await agreedLeader(client, ready);
     const victims = values.all ? ready.members.map((member) => member.name) : [leader];
     const old = victims.map((name) => pids.get(name)!);
     const killedAt = performance.now();
@@ -71,10 +64,11 @@ try {
       () => victims.every((name, i) => pids.get(name) !== old[i]),
       `round ${round}: restart of ${victims.join(", ")}`,
     );
-    await leaderName(client, ready);
+    await agreedLeader(client, ready);
   }
   stopped = true;
   await Promise.all(writers);
+  if (failovers.length < rounds) violations.push(`too few faults: ${failovers.length} of ${rounds} rounds of kills`);
 
   for (const [key, value] of acknowledged) {
     const { kvs } = await client.get(key);
@@ -118,42 +112,7 @@ try {
   if (values.json) process.stdout.write(`${JSON.stringify(figures)}\n`);
   else
     process.stdout.write(
-      `rounds ${figures.rounds}  acknowledged ${figures.acknowledged}  fail-over median ${median.toFixed(2)}, worst ${worst.toFixed(2)} election timeouts\n${violations.join("\n")}\n`,
+      `rounds ${figures.rounds}  acknowledged ${figures.acknowledged}  fail-over median ${median.toFixed(2)}, worst ${worst.toFixed(2)} election timeouts\n`,
     );
-} finally {
-  const ended = new Promise<void>((resolve) => launcher.once("exit", () => resolve()));
-  if (launcher.exitCode === null && launcher.kill("SIGTERM")) await ended;
-  if (violations.length === 0) rmSync(dir, { recursive: true, force: true });
-  else process.stderr.write(`${said.join("\n")}\nthe data stays in ${dir}\n`);
-}
-process.exit(violations.length === 0 ? 0 : 1);
-
-async function firstLine(child: ChildProcess): Promise<ClusterReady> {
-  for await (const line of createInterface({ input: child.stdout! })) return JSON.parse(line) as ClusterReady;
-  throw new Error("the cluster ended before it was ready; run `npm run build` first");
-}
-
-/** Waits until every member names the same leader, so that each round starts from a whole cluster. */
-async function leaderName(client: Awaited<ReturnType<typeof connect>>, ready: ClusterReady): Promise<string> {
-  const limit = performance.now() + GIVE_UP_MS;
-  while (performance.now() < limit) {
-    const answers = await Promise.all(
-      ready.members.map((member) => client.status(member.clientUrl, { timeoutMs: 1_000 }).catch(() => undefined)),
-    );
-    const leader = answers[0]?.leader;
-    if (leader !== undefined && answers.every((answer) => answer?.leader === leader)) {
-      const i = answers.findIndex((answer) => answer?.header.memberId === leader);
-      if (i >= 0) return ready.members[i]!.name;
-    }
-    await delay(50);
-  }
-  throw new Error("the members did not agree on a leader");
-}
-
-async function until(condition: () => boolean, what: string): Promise<void> {
-  const limit = performance.now() + GIVE_UP_MS;
-  while (!condition()) {
-    if (performance.now() > limit) throw new Error(`gave up waiting: ${what}`);
-    await delay(20);
-  }
-}
+});
+process.exit(code);

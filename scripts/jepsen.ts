@@ -9,6 +9,7 @@ import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { JEPSEN_FAULTS, JEPSEN_WORKLOADS, jepsen } from "../src/testing/node/jepsen.ts";
 import { writeRunFolder } from "../src/testing/node/run-folder.ts";
+import { seedOf, whole } from "./arguments.ts";
 
 const ALONE = "leases";
 const MIX = JEPSEN_WORKLOADS.filter((name) => name !== ALONE);
@@ -19,14 +20,6 @@ const USAGE = `usage: npm run jepsen -- [--seconds 60] [--nodes 3] [--faults all
 example: npm run jepsen -- --seconds 300 --nodes 5 --faults all`;
 
 const root = fileURLToPath(new URL("..", import.meta.url));
-
-function whole(text: string, name: string, least: number, most: number): number {
-  const value = Number(text);
-  if (!Number.isInteger(value) || value < least || value > most) {
-    throw new Error(`--${name} takes a whole number from ${least} to ${most}, not "${text}"`);
-  }
-  return value;
-}
 
 function some(text: string, all: readonly string[], name: string): readonly string[] {
   const chosen = text.split(",").map((item) => item.trim());
@@ -65,7 +58,7 @@ async function main(): Promise<number> {
   }
   const seconds = whole(values.seconds, "seconds", 1, 86_400);
   const nodes = whole(values.nodes, "nodes", 1, 7);
-  const seed = values.seed === undefined ? randomInt(0x1_0000_0000) : whole(values.seed, "seed", 0, 0xffff_ffff);
+  const seed = values.seed === undefined ? randomInt(0x1_0000_0000) : seedOf(values.seed);
   const faults =
     values.faults === "all"
       ? JEPSEN_FAULTS

@@ -3,9 +3,6 @@
  * leader of a real cluster, over connections that are cut at random; then the whole history is read. An acknowledged write
  * must be in it exactly once, a rejected one never, an unknown one at most once.
  */
-import type { ChildProcess } from "node:child_process";
-import { rmSync } from "node:fs";
-import { createInterface } from "node:readline";
 import { setTimeout as delay } from "node:timers/promises";
 import { parseArgs } from "node:util";
 import { prng } from "../src/base/prng.ts";
@@ -25,7 +22,8 @@ import {
 } from "../src/testing/index.ts";
 import { connectChannel } from "../src/transport/client-channel.ts";
 import { WebSocketNetwork } from "../src/transport/node/websocket.ts";
-import { launch } from "./cluster.ts";
+import { count, seedOf, whole } from "./arguments.ts";
+import { agreedLeader, GIVE_UP_MS, torment, until } from "./cluster.ts";
 
 const { values } = parseArgs({
   options: {
@@ -39,22 +37,19 @@ const { values } = parseArgs({
     json: { type: "boolean", default: false },
   },
 });
-const kills = Number(values.kills);
-const total = Number(values.puts) + Number(values.increments);
-const seed = Number(values.seed);
+const kills = count(values.kills, "kills");
+const puts = whole(values.puts, "puts", 0, 10_000_000);
+const increments = whole(values.increments, "increments", 0, 10_000_000);
+const total = puts + increments;
+const chance = Number(values.cuts);
+if (!(chance >= 0 && chance < 1)) throw new Error(`--cuts takes a number from 0 to less than 1, not "${values.cuts}"`);
+const seed = seedOf(values.seed);
 const random = prng(seed);
-const GIVE_UP_MS = 60_000;
 
-const { dir, launcher, pids, said } = launch("once");
 const violations: string[] = [];
-try {
-  const ready = await firstLine(launcher);
-  for (const member of ready.members) pids.set(member.name, member.pid);
-  const endpoints = ready.members.map((member) => member.clientUrl);
-  const counted = { cuts: 0, dials: 0 };
-  const clients = await Promise.all(
-    Array.from({ length: Number(values.clients) }, () => cutClient(endpoints, Number(values.cuts), counted)),
-  );
+const code = await torment("once", violations, async ({ ready, endpoints, pids }) => {
+  const counted = Array.from({ length: count(values.clients, "clients") }, (): Counted => ({ cuts: 0, dials: 0 }));
+  const clients = await Promise.all(counted.map((each) => cutClient(endpoints, each)));
   await using calm = await connect({ endpoints, timeoutMs: GIVE_UP_MS });
 
   let killed = 0;
@@ -67,8 +62,8 @@ try {
     // So many that increments seldom meet.
     keys: 50,
     thinkMs: 20,
-    puts: Number(values.puts),
-    increments: Number(values.increments),
+    puts,
+    increments,
     // Each share of the work is under way while a leader dies.
     mayGo: () => killed >= kills || workload.counts.invoked < ((killed + 1) * total) / (kills + 1) + 100,
   });
@@ -80,16 +75,18 @@ try {
   while (killed < kills && !finished) {
     const share = ((killed + 0.5) * total) / (kills + 1);
     await until(() => finished || workload.counts.invoked >= share, `operation ${Math.round(share)}`);
-    const leader = await leaderName(calm, ready);
+    const leader = await agreedLeader(calm, ready);
     const old = pids.get(leader)!;
     process.kill(old, "SIGKILL");
     killed += 1;
     await until(() => pids.get(leader) !== old, `restart of ${leader}`);
-    await leaderName(calm, ready);
+    await agreedLeader(calm, ready);
   }
   await done;
   const seconds = (performance.now() - begun) / 1_000;
-  if (killed < kills) violations.push(`only ${killed} kills before the work was done`);
+  if (killed < kills) violations.push(`too few faults: ${killed} of ${kills} kills before the work was done`);
+  const uncut = counted.filter(({ cuts }) => cuts === 0).length;
+  if (chance > 0 && uncut > 0) violations.push(`too few faults: ${uncut} clients never had their connection cut`);
 
   const { header } = await calm.get(ONCE_PREFIX, { prefix: true, countOnly: true });
   const effects: OnceEffect[] = [];
@@ -111,8 +108,8 @@ try {
   const figures = {
     seed,
     kills: killed,
-    cuts: counted.cuts,
-    connections: counted.dials,
+    cuts: counted.reduce((sum, { cuts }) => sum + cuts, 0),
+    connections: counted.reduce((sum, { dials }) => sum + dials, 0),
     seconds: Math.round(seconds * 10) / 10,
     operations: workload.operations.length,
     acknowledged: by("acknowledged"),
@@ -129,24 +126,20 @@ try {
     process.stdout.write(
       `seed ${seed}  kills ${figures.kills}  cuts ${figures.cuts}  operations ${figures.operations} in ${figures.seconds} s\n` +
         `acknowledged ${figures.acknowledged}  rejected ${figures.rejected}  unknown ${figures.unknown}  ` +
-        `ledger hits at least ${hits}\n${violations.join("\n")}\n`,
+        `ledger hits at least ${hits}\n`,
     );
   }
   await Promise.all(clients.map((client) => client.close()));
-} finally {
-  const ended = new Promise<void>((resolve) => launcher.once("exit", () => resolve()));
-  if (launcher.exitCode === null && launcher.kill("SIGTERM")) await ended;
-  if (violations.length === 0) rmSync(dir, { recursive: true, force: true });
-  else process.stderr.write(`${said.join("\n")}\nthe data stays in ${dir}\n`);
+});
+process.exit(code);
+
+interface Counted {
+  cuts: number;
+  dials: number;
 }
-process.exit(violations.length === 0 ? 0 : 1);
 
 /** The shipped client; each frame of its connections may be its last. */
-function cutClient(
-  endpoints: readonly string[],
-  chance: number,
-  counted: { cuts: number; dials: number },
-): Promise<Client> {
+function cutClient(endpoints: readonly string[], counted: Counted): Promise<Client> {
   const clock = new NodeClock();
   const network = new WebSocketNetwork();
   return Client.open({
@@ -166,28 +159,6 @@ function cutClient(
   });
 }
 
-async function firstLine(child: ChildProcess): Promise<ClusterReady> {
-  for await (const line of createInterface({ input: child.stdout! })) return JSON.parse(line) as ClusterReady;
-  throw new Error("the cluster ended before it was ready; run `npm run build` first");
-}
-
-/** Waits until every member names the same leader, so that each kill meets a whole cluster. */
-async function leaderName(client: Client, ready: ClusterReady): Promise<string> {
-  const limit = performance.now() + GIVE_UP_MS;
-  while (performance.now() < limit) {
-    const answers = await Promise.all(
-      ready.members.map((member) => client.status(member.clientUrl, { timeoutMs: 1_000 }).catch(() => undefined)),
-    );
-    const leader = answers[0]?.leader;
-    if (leader !== undefined && answers.every((answer) => answer?.leader === leader)) {
-      const i = answers.findIndex((answer) => answer?.header.memberId === leader);
-      if (i >= 0) return ready.members[i]!.name;
-    }
-    await delay(50);
-  }
-  throw new Error("the members did not agree on a leader");
-}
-
 async function ledgerHits(ready: ClusterReady, name: string): Promise<number> {
   const { clientUrl } = ready.members.find((member) => member.name === name)!;
   const page = await (await fetch(`${clientUrl.replace(/^ws/, "http")}/metrics`)).text();
@@ -204,13 +175,5 @@ async function hashesOf(client: Client, endpoints: readonly string[], revision: 
     const hashes = answers.flatMap((answer) => (answer === undefined ? [] : [answer.hash]));
     if (hashes.length === endpoints.length || performance.now() > limit) return hashes;
     await delay(200);
-  }
-}
-
-async function until(condition: () => boolean, what: string): Promise<void> {
-  const limit = performance.now() + GIVE_UP_MS;
-  while (!condition()) {
-    if (performance.now() > limit) throw new Error(`gave up waiting: ${what}`);
-    await delay(20);
   }
 }

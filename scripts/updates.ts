@@ -2,18 +2,14 @@
  * `npm run updates`: ConfigWatchers and raw watches on a real cluster while its leader is killed again and again under
  * writes. Every raw watch must tell every revision exactly once, in order; every ConfigWatcher must end on the newest value.
  */
-import type { ChildProcess } from "node:child_process";
-import { rmSync } from "node:fs";
-import { createInterface } from "node:readline";
 import { setTimeout as delay } from "node:timers/promises";
 import { parseArgs } from "node:util";
 import { crc32 } from "../src/base/crc32.ts";
-import type { ClusterReady } from "../src/cli/launcher.ts";
-import type { Client } from "../src/client/client.ts";
 import type { Watch } from "../src/client/watch.ts";
 import { ConfigWatcher } from "../src/concurrency/config-watcher.ts";
 import { connect } from "../src/node/connect.ts";
-import { launch } from "./cluster.ts";
+import { count } from "./arguments.ts";
+import { agreedLeader, torment, until } from "./cluster.ts";
 
 const { values } = parseArgs({
   options: {
@@ -25,10 +21,12 @@ const { values } = parseArgs({
     json: { type: "boolean", default: false },
   },
 });
-const [watchers, kills, rate] = [values.watchers, values.kills, values.rate].map(Number);
+const watchers = count(values.watchers, "watchers");
+const kills = count(values.kills, "kills");
+const rate = count(values.rate, "rate");
 const CONNECTIONS = 10;
 const WRITERS = 5;
-const GIVE_UP_MS = 120_000;
+const CATCH_UP_MS = 120_000;
 const CONFIG = "config";
 
 /** What a raw watch told, without keeping it all. */
@@ -41,12 +39,8 @@ interface Told {
   wrong: string | undefined;
 }
 
-const { dir, launcher, pids, said } = launch("updates");
 const violations: string[] = [];
-try {
-  const ready = await firstLine(launcher);
-  for (const { name, pid } of ready.members) pids.set(name, pid);
-  const endpoints = ready.members.map(({ clientUrl }) => clientUrl);
+const code = await torment("updates", violations, async ({ ready, endpoints, pids }) => {
   await using writer = await connect({ endpoints });
   const clients = await Promise.all(Array.from({ length: CONNECTIONS }, () => connect({ endpoints })));
 
@@ -63,7 +57,7 @@ try {
       }
     }
   };
-  const raw = Array.from({ length: watchers! }, (_, i): Told => {
+  const raw = Array.from({ length: watchers }, (_, i): Told => {
     const watch = clients[i % CONNECTIONS]!.watch("", { prefix: true, startRevision: 2 });
     return { watch, next: 2, sum: 0, wrong: undefined };
   });
@@ -74,10 +68,11 @@ try {
     }),
   );
   const configs = await Promise.all(
-    Array.from({ length: watchers! }, (_, i) => ConfigWatcher.open(clients[i % CONNECTIONS]!, CONFIG, number)),
+    Array.from({ length: watchers }, (_, i) => ConfigWatcher.open(clients[i % CONNECTIONS]!, CONFIG, number)),
   );
 
   let stopped = false;
+  let killed = 0;
   let n = 0;
   const put = async (key: string, value: string): Promise<boolean> => {
     try {
@@ -92,16 +87,20 @@ try {
     while (!stopped) {
       n += 1;
       await put(w === 0 ? CONFIG : `key/${w}/${n % 50}`, String(n));
-      await delay((1_000 * WRITERS) / rate!);
+      await delay((1_000 * WRITERS) / rate);
     }
   });
 
-  for (let kill = 1; kill <= kills!; kill++) {
+  for (let kill = 1; kill <= kills; kill++) {
+    const before = acknowledged.size;
     await delay(500);
-    const leader = await leaderName(writer, ready);
+    // A kill of a leader that nobody writes to would be no trial.
+    await until(() => acknowledged.size > before, `an acknowledged write before kill ${kill}`);
+    const leader = await agreedLeader(writer, ready);
     const pid = pids.get(leader)!;
     process.kill(pid, "SIGKILL");
     await until(() => pids.get(leader) !== pid, `restart of ${leader}`);
+    killed += 1;
     process.stderr.write(`kill ${kill}: ${leader} is back\n`);
   }
   stopped = true;
@@ -114,7 +113,7 @@ try {
   const last = (await writer.get(CONFIG)).header.revision;
   const behind = (): number =>
     raw.filter(({ next }) => next <= last).length + configs.filter(({ current }) => current !== newest).length;
-  await until(() => behind() === 0, "watches").catch(() => {});
+  await until(() => behind() === 0, "watches", CATCH_UP_MS).catch(() => {});
   const caughtUpMs = performance.now() - endedAt;
   if (behind() > 0) violations.push(`${behind()} watches are behind revision ${last}`);
 
@@ -134,50 +133,15 @@ try {
   for (const client of clients) await client.close();
   await Promise.all(reading);
   const figures = {
-    ...{ watchers: watchers!, kills: kills!, revisions: last, acknowledged: acknowledged.size },
-    ...{ eventsTold: (last - 1) * watchers!, caughtUpMs },
+    ...{ watchers, kills: killed, revisions: last, acknowledged: acknowledged.size },
+    ...{ eventsTold: (last - 1) * watchers, caughtUpMs },
     violations: violations.slice(0, 20),
   };
   process.stdout.write(`${JSON.stringify(figures, undefined, values.json ? undefined : 2)}\n`);
-} finally {
-  const ended = new Promise<void>((resolve) => launcher.once("exit", () => resolve()));
-  if (launcher.exitCode === null && launcher.kill("SIGTERM")) await ended;
-  if (violations.length === 0) rmSync(dir, { recursive: true, force: true });
-  else process.stderr.write(`${said.join("\n")}\nthe data stays in ${dir}\n`);
-}
-process.exit(violations.length === 0 ? 0 : 1);
+});
+process.exit(code);
 
 function number(value: unknown): number {
   if (typeof value !== "number") throw new TypeError("not a number");
   return value;
-}
-
-async function firstLine(child: ChildProcess): Promise<ClusterReady> {
-  for await (const line of createInterface({ input: child.stdout! })) return JSON.parse(line) as ClusterReady;
-  throw new Error("the cluster ended before it was ready; run `npm run build` first");
-}
-
-/** Waits until every member names the same leader, so that each kill hits a whole cluster. */
-async function leaderName(client: Client, ready: ClusterReady): Promise<string> {
-  const limit = performance.now() + GIVE_UP_MS;
-  while (performance.now() < limit) {
-    const answers = await Promise.all(
-      ready.members.map(({ clientUrl }) => client.status(clientUrl, { timeoutMs: 1_000 }).catch(() => undefined)),
-    );
-    const leader = answers[0]?.leader;
-    if (leader !== undefined && answers.every((answer) => answer?.leader === leader)) {
-      const i = answers.findIndex((answer) => answer?.header.memberId === leader);
-      if (i >= 0) return ready.members[i]!.name;
-    }
-    await delay(50);
-  }
-  throw new Error("the members did not agree on a leader");
-}
-
-async function until(condition: () => boolean, what: string): Promise<void> {
-  const limit = performance.now() + GIVE_UP_MS;
-  while (!condition()) {
-    if (performance.now() > limit) throw new Error(`gave up waiting for ${what}`);
-    await delay(20);
-  }
 }
