@@ -126,6 +126,10 @@ export const FAILURES = {
   ELECTION_NO_LEADER: { status: "UNKNOWN", message: "election: no leader" },
   INVALID_CONFIG: { status: "INVALID_ARGUMENT", message: "quorate: the config value is invalid" },
   ELECTION_LEADER_MISSING: { status: "UNKNOWN", message: '"leader" field must be provided' },
+  RESPONSE_TOO_LARGE: {
+    status: "RESOURCE_EXHAUSTED",
+    message: "quorate: the answer is larger than this client takes",
+  },
 } as const;
 
 export type ErrorCode = keyof typeof FAILURES;

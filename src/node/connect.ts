@@ -21,6 +21,11 @@ export interface ConnectOptions {
   readonly keepAliveTimeoutMs?: number;
   /** Largest request in bytes. Default 2 MiB. */
   readonly maxSendBytes?: number;
+  /**
+   * Largest answer to a call in bytes: a larger one ends that call with `RESPONSE_TOO_LARGE`, before it is decoded, and the
+   * connection goes on. Watches are not calls: they have a window. Default: no bound of the client's own.
+   */
+  readonly maxReceiveBytes?: number;
   /** Writes apply once, however often they were sent. Default true; without it they are sent as to etcd. */
   readonly exactlyOnce?: boolean;
   /** Writes and linearizable reads go to the leader itself, where it is among the endpoints. Default true. */
@@ -40,8 +45,9 @@ export async function connect(options: ConnectOptions = {}): Promise<Client> {
   const clock = new NodeClock();
   const random = new NodeRandom();
   const network = new WebSocketNetwork();
-  const { keepAliveTimeMs, keepAliveTimeoutMs, maxSendBytes } = options;
-  for (const [name, value] of Object.entries({ keepAliveTimeMs, keepAliveTimeoutMs, maxSendBytes })) {
+  const { keepAliveTimeMs, keepAliveTimeoutMs, maxSendBytes, maxReceiveBytes } = options;
+  const limits = { keepAliveTimeMs, keepAliveTimeoutMs, maxSendBytes, maxReceiveBytes };
+  for (const [name, value] of Object.entries(limits)) {
     if (value !== undefined && !(value > 0)) {
       throw new StoreError("BAD_CONFIG", { message: `quorate: ${name} must be above 0, not ${value}` });
     }
@@ -56,7 +62,7 @@ export async function connect(options: ConnectOptions = {}): Promise<Client> {
     ...(options.dialTimeoutMs === undefined ? {} : { dialTimeoutMs: options.dialTimeoutMs }),
     dial: async (endpoint, timeoutMs) => {
       const connection = await network.dial(endpointUrl(endpoint), { maxFrameBytes: 1 << 30, timeoutMs });
-      const channel = { clock, log: silent, timeoutMs, keepAliveTimeMs, keepAliveTimeoutMs, maxSendBytes };
+      const channel = { clock, log: silent, timeoutMs, ...limits };
       return connectChannel(connection, channel);
     },
   });

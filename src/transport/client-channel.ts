@@ -53,6 +53,8 @@ export interface ChannelOptions {
   readonly timeoutMs: number;
   /** Largest request in bytes; the server's own limit holds too. Default 2 MiB, as etcd's clients. */
   readonly maxSendBytes?: number | undefined;
+  /** Largest answer to a call in bytes; a larger one ends that call alone. Default: what fits a frame. */
+  readonly maxReceiveBytes?: number | undefined;
   /** Calls under way at one time, and the bytes of their requests; the server's own limits hold too. */
   readonly maxCalls?: number | undefined;
   readonly maxCallBytes?: number | undefined;
@@ -159,6 +161,7 @@ class SocketChannel implements ClientChannel {
   readonly #log: Logger;
   readonly #hello: ServerHello;
   readonly #maxSendBytes: number;
+  readonly #maxReceiveBytes: number;
   readonly #maxCalls: number;
   readonly #maxCallBytes: number;
   readonly #pending = new Map<number, Pending>();
@@ -188,6 +191,7 @@ class SocketChannel implements ClientChannel {
     this.memberId = hello.memberId;
     const frameRoom = hello.maxMessageBytes - MESSAGE_OVERHEAD - CALL_HEADER - OPERATION_BYTES;
     this.#maxSendBytes = Math.min(options.maxSendBytes ?? 2 << 20, frameRoom);
+    this.#maxReceiveBytes = options.maxReceiveBytes ?? Infinity;
     this.#maxCalls = Math.min(options.maxCalls ?? 1 << 16, hello.maxCalls);
     this.#maxCallBytes = Math.min(options.maxCallBytes ?? 64 << 20, hello.maxCallBytes);
     this.closed = new Promise((resolve) => {
@@ -385,7 +389,10 @@ class SocketChannel implements ClientChannel {
     const pending = this.#pending.get(call);
     // Answers to calls that ended here meanwhile come late: nobody waits for them.
     if (pending === undefined) return;
-    if (type === FROM_SERVER.answer) {
+    if (type === FROM_SERVER.answer && message.length - ANSWER_HEADER > this.#maxReceiveBytes) {
+      this.#forget(pending);
+      pending.reject(this.#tooLarge(pending, message.length - ANSWER_HEADER));
+    } else if (type === FROM_SERVER.answer) {
       const response = decodeResponse(message, this.#hello, ANSWER_HEADER);
       this.#forget(pending);
       pending.resolve(response);
@@ -394,6 +401,14 @@ class SocketChannel implements ClientChannel {
       this.#forget(pending);
       pending.reject(error);
     }
+  }
+
+  /** A write that is answered, and not with an error, was done, however much there is to say of it. */
+  #tooLarge(pending: Pending, bytes: number): StoreError {
+    return new StoreError("RESPONSE_TOO_LARGE", {
+      outcome: pending.changesNothing ? "rejected" : "applied",
+      details: { bytes, maxReceiveBytes: this.#maxReceiveBytes },
+    });
   }
 
   #onNews(stream: number, watching: Watching, message: Uint8Array): void {

@@ -238,7 +238,7 @@ describe("a hostile connection", () => {
   });
 });
 
-test.each(["keepAliveTimeMs", "keepAliveTimeoutMs", "maxSendBytes", "timeoutMs", "dialTimeoutMs"])(
+test.each(["keepAliveTimeMs", "keepAliveTimeoutMs", "maxSendBytes", "maxReceiveBytes", "timeoutMs", "dialTimeoutMs"])(
   "connect names %s where it cannot be",
   async (name) => {
     for (const value of [0, -1, Number.NaN]) {

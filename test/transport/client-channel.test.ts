@@ -483,6 +483,33 @@ describe("bounds", () => {
     expect(rig.held).toEqual([]);
   });
 
+  test("an answer that is too large ends its call alone, and says whether it happened", async () => {
+    const rig = await Rig.open();
+    const channel = await rig.channel({ maxReceiveBytes: 500 });
+    const at = { createRevision: revision(5), modRevision: revision(5), version: 1, lease: NO_LEASE };
+    const kv = { key: encodeUtf8("k"), value: encodeUtf8("x".repeat(1_000)), ...at };
+    const large = answer({ kind: "range", revision: revision(5), kvs: [kv], more: false, count: 1 });
+    const small = answer({ kind: "range", revision: revision(5), kvs: [], more: false, count: 7 });
+    const calls = [range, put("a"), range].map((request) => channel.call(request, { timeoutMs: 5_000 }));
+    const ended = Promise.allSettled(calls);
+    await rig.until(() => rig.held.length === 3);
+    // All in one frame, from which the last answer must still be taken.
+    rig.held[0]!.resolve(large);
+    rig.held[1]!.resolve(answer({ kind: "put", revision: revision(5), prevKv: kv }));
+    rig.held[2]!.resolve(small);
+    const details = { bytes: expect.any(Number), maxReceiveBytes: 500 };
+    expect(await rig.world.settle(ended)).toMatchObject([
+      { reason: { code: "RESPONSE_TOO_LARGE", outcome: "rejected", details } },
+      { reason: { code: "RESPONSE_TOO_LARGE", outcome: "applied", details } },
+      { value: { result: { kind: "range", count: 7 } } },
+    ]);
+    const unbounded = await rig.channel();
+    const whole = unbounded.call(range, { timeoutMs: 5_000 });
+    await rig.until(() => rig.held.length === 4);
+    rig.held[3]!.resolve(large);
+    expect((await rig.world.settle(whole)).result).toMatchObject({ kind: "range", count: 1 });
+  });
+
   test.each([
     ["its own bound of calls", {}, { maxCalls: 3 }],
     ["the server's bound of calls", { maxCalls: 3 }, {}],
