@@ -71,10 +71,12 @@ export async function runMember(run: MemberRun): Promise<void> {
 }
 
 async function openAndServe(run: MemberRun, stopped: Promise<Stop>): Promise<void> {
-  const [{ Node }, { createLogger }, { formatId }] = await Promise.all([
+  const [{ Node }, { createLogger }, { formatId }, { giveBackAtRest, v8Engine }, { NodeClock }] = await Promise.all([
     import("../node/node.ts"),
     import("./logging.ts"),
     import("../base/ids.ts"),
+    import("../platform/node/young-generation.ts"),
+    import("../platform/node/clock.ts"),
   ]);
   const waiting = new AbortController();
   const opening = Node.open({
@@ -105,7 +107,10 @@ async function openAndServe(run: MemberRun, stopped: Promise<Stop>): Promise<voi
   else if (run.json) process.stdout.write(`${JSON.stringify(ready)}\n`);
   else process.stderr.write(`${run.name} ready: clients ${ready.clientUrl}, peers ${ready.peerUrl}\n`);
 
+  const engine = v8Engine();
+  const rest = engine === undefined ? undefined : giveBackAtRest(new NodeClock(), engine);
   const end = await Promise.race([stopped.then((how) => ({ how })), node.onStopped.then((error) => ({ error }))]);
+  rest?.cancel();
   if ("error" in end) {
     if (end.error !== undefined) throw end.error;
     return;

@@ -1,0 +1,54 @@
+/**
+ * Memory given back at rest. Under load V8 lets its young generation grow to 32 MB, and makes it smaller only when it
+ * collects it while little is allocated: a member at rest would fill it for a minute first. Collecting it costs what
+ * survives, not what the heap holds, so it is as short with a million keys as with none; the old generation is left to V8, which
+ * collects it step by step when the program rests. For a process that is a member's alone: in another's it is not ours to do.
+ */
+import { getHeapSpaceStatistics, setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
+import type { Clock, Timer } from "../clock.ts";
+
+const LOOK_MS = 5_000;
+/** Of the time, at most, that the loop is busy at rest: ticks and heartbeats take 1 to 3 % of it. */
+const REST_SHARE = 0.1;
+/** Less than this is not worth a look: V8 begins with 1 MB, and ticks alone let it have 2. */
+const WORTH_BYTES = 4 << 20;
+
+export interface Engine {
+  /** The share of the time since the last call that the loop was busy. */
+  busyShare(): number;
+  /** Memory that the young generation holds, used or not. */
+  youngBytes(): number;
+  collectYoung(): void;
+}
+
+/**
+ * Looks every five seconds, and collects where those were a rest. V8 judges how little is allocated from one collection to
+ * the next, so after a load it may take two until the memory is given back.
+ */
+export function giveBackAtRest(clock: Clock, engine: Engine): Timer {
+  return clock.every(LOOK_MS, () => {
+    if (engine.busyShare() < REST_SHARE && engine.youngBytes() > WORTH_BYTES) engine.collectYoung();
+  });
+}
+
+/** `undefined` where V8 offers no collection. */
+export function v8Engine(): Engine | undefined {
+  // Contexts made from here on have it; the others, and so all that a program sees, do not.
+  setFlagsFromString("--expose-gc");
+  const collect: unknown = runInNewContext("globalThis.gc");
+  setFlagsFromString("--no-expose-gc");
+  if (typeof collect !== "function") return undefined;
+  let last = performance.eventLoopUtilization();
+  return {
+    busyShare: () => {
+      const now = performance.eventLoopUtilization();
+      const { utilization } = performance.eventLoopUtilization(now, last);
+      last = now;
+      return utilization;
+    },
+    youngBytes: () =>
+      getHeapSpaceStatistics().find(({ space_name }) => space_name === "new_space")?.physical_space_size ?? 0,
+    collectYoung: () => collect({ type: "minor" }),
+  };
+}
