@@ -5,7 +5,7 @@ import type { MemberId } from "../../src/base/ids.ts";
 import type { Request } from "../../src/protocol/requests.ts";
 import type { ServerOptions } from "../../src/server/options.ts";
 import { Server } from "../../src/server/server.ts";
-import { SimulatedCluster, SimulatedWorld } from "../../src/testing/index.ts";
+import { SimulatedCluster, SimulatedWorld, simulatedClient } from "../../src/testing/index.ts";
 
 async function started(
   seed: number,
@@ -22,7 +22,14 @@ async function started(
 }
 
 const put: Request = { kind: "put", key: encodeUtf8("a"), value: encodeUtf8("1") };
+const get: Request = { kind: "range", key: encodeUtf8("a"), serializable: true };
 const call = { timeoutMs: 5_000 };
+
+async function bytesOf(stream: AsyncIterable<Uint8Array>): Promise<number> {
+  let bytes = 0;
+  for await (const part of stream) bytes += part.length;
+  return bytes;
+}
 
 /** The error with which a member ended. */
 async function ending(world: SimulatedWorld, server: Server): Promise<string | undefined> {
@@ -114,6 +121,37 @@ describe.each(["auto", "joint"] as const)("memberRemove from a cluster of two (%
     cluster.start(stays);
     await world.settle(removing);
     await alone(world, cluster, stays, goes);
+  });
+
+  test("of the leader, and the other one stays away: the removed one waits, and gives what it has", async () => {
+    const { world, cluster, leader } = await started(219, 2, { membershipTransition });
+    const [goes, stays] = [cluster.server(leader)!, cluster.names.find((name) => name !== leader)!];
+    await world.settle(goes.handle(put, call));
+    const removing = goes.handle({ kind: "memberRemove", id: goes.id }, call).catch(() => {});
+    expect(await world.until(gone(goes), 5_000)).toBe(true);
+    cluster.kill(stays, "cut");
+    await world.runFor(60_000);
+    await world.settle(removing);
+    const refused = (server: Server) =>
+      world.settle(
+        server.handle(get, call).then(
+          () => "answered",
+          (error: Error) => error.message,
+        ),
+      );
+    expect(await refused(goes)).toMatch(/was removed from the cluster; it stays until .*: leave it running$/);
+    // Also when it was restarted meanwhile: what it waits for is in its log.
+    cluster.kill(leader, "cut");
+    cluster.start(leader);
+    expect(await world.until(() => cluster.server(leader) !== undefined, 10_000)).toBe(true);
+    await world.runFor(60_000);
+    expect(await refused(cluster.server(leader)!)).toMatch(/leave it running$/);
+    const client = await simulatedClient(world, "saver", [SimulatedCluster.clientUrl(leader)]);
+    const saved = await world.settle(bytesOf(client.snapshot()));
+    expect(saved).toBeGreaterThan(100);
+    await world.settle(client.close());
+    cluster.start(stays);
+    await alone(world, cluster, stays, cluster.server(leader)!);
   });
 
   test.each([216, 217, 218])(
