@@ -2,6 +2,7 @@
  * The client: one interface over sockets and within the process. Here a call finds its way: to a member, to another when
  * that one fails, until it is answered or its time is up. The outcome of its error speaks of the whole call.
  */
+import { EMPTY } from "../base/bytes.ts";
 import { deferred } from "../base/deferred.ts";
 import { StoreError } from "../base/errors.ts";
 import type { MemberId } from "../base/ids.ts";
@@ -155,14 +156,7 @@ export class Client implements ClientView, AsyncDisposable {
     this.members = new Members((request, call) => this.request(request, call));
     this.lease = this.#leases((request, call) => this.request(request, call));
     this.alarms = new Alarms((request, call) => this.request(request, call));
-    const queues: QueueHost = {
-      clock: this.#clock,
-      random: this.#random,
-      send: (request, call) => this.request(request, call),
-      members: () => this.#route.size,
-      channel: async () => this.#route.current ?? this.#route.connect(),
-      failed: (channel) => this.#route.failed(channel),
-    };
+    const queues = this.#queues((request, call) => this.request(request, call), EMPTY);
     this.locks = new Locks(queues);
     this.elections = new Elections(queues);
   }
@@ -397,9 +391,22 @@ export class Client implements ClientView, AsyncDisposable {
         request: (request, options) => this.request(request, options),
         watch: (key, options, below) => this.#watch(key, options, below),
         leases: (send) => this.#leases(send),
+        queues: (send, below) => this.#queues(send, below),
       },
       prefix,
     );
+  }
+
+  #queues(send: QueueHost["send"], prefix: Uint8Array): QueueHost {
+    return {
+      prefix,
+      clock: this.#clock,
+      random: this.#random,
+      send,
+      members: () => this.#route.size,
+      channel: async () => this.#route.current ?? this.#route.connect(),
+      failed: (channel) => this.#route.failed(channel),
+    };
   }
 
   #leases(send: LeaseHost["send"]): Leases {

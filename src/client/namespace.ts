@@ -22,6 +22,7 @@ import {
 } from "./kv.ts";
 import type { Leases } from "./lease.ts";
 import { prefixedRequest, strippedResult } from "./prefix.ts";
+import { Elections, Locks, type QueueHost } from "./queues.ts";
 import { Txn } from "./txn.ts";
 import type { Watch, WatchOptions } from "./watch.ts";
 
@@ -37,6 +38,10 @@ export interface ClientView {
     options?: Omit<WatchOptions, "startRevision"> & Pick<RequestOptions, "timeoutMs">,
   ): Promise<GetResult & { readonly watch: Watch }>;
   readonly lease: Leases;
+  /** Locks held by a member on the caller's behalf. */
+  readonly locks: Locks;
+  /** Elections by a member on the caller's behalf. */
+  readonly elections: Elections;
   /** A view of what is below a prefix of this one's keys. */
   namespace(prefix: string | Uint8Array): ClientView;
   /** @internal */
@@ -55,9 +60,8 @@ export interface NamespaceHost {
   readonly host: ClientHost;
   readonly request: <Q extends Request>(request: Q, options: RequestOptions) => Promise<Response<ResultOf<Q>>>;
   readonly watch: (key: string | Uint8Array, options: WatchOptions, prefix: Uint8Array) => Watch;
-  readonly leases: (
-    send: <Q extends Request>(request: Q, options: RequestOptions) => Promise<Response<ResultOf<Q>>>,
-  ) => Leases;
+  readonly leases: (send: QueueHost["send"]) => Leases;
+  readonly queues: (send: QueueHost["send"], prefix: Uint8Array) => QueueHost;
 }
 
 /**
@@ -67,6 +71,9 @@ export interface NamespaceHost {
 export class Namespace implements ClientView {
   /** Of its leases, only keys below the prefix are told. */
   readonly lease: Leases;
+  /** Their names, and the keys they answer, are below the prefix: in one queue with recipes on this view. */
+  readonly locks: Locks;
+  readonly elections: Elections;
   readonly #client: NamespaceHost;
   readonly #prefix: Uint8Array;
 
@@ -74,7 +81,11 @@ export class Namespace implements ClientView {
   constructor(client: NamespaceHost, prefix: string | Uint8Array) {
     this.#client = client;
     this.#prefix = bytesOf(prefix, "prefix");
-    this.lease = client.leases((request, options) => this.#request(request, options));
+    const send: QueueHost["send"] = (request, options) => this.#request(request, options);
+    this.lease = client.leases(send);
+    const queues = client.queues(send, this.#prefix);
+    this.locks = new Locks(queues);
+    this.elections = new Elections(queues);
   }
 
   async get(key: string | Uint8Array, options: GetOptions & RequestOptions = {}): Promise<GetResult> {

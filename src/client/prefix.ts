@@ -4,10 +4,10 @@
  */
 import { concatBytes } from "../base/bytes.ts";
 import type { KeyValue } from "../protocol/key-value.ts";
-import type { Compare, Request, RequestOp } from "../protocol/requests.ts";
+import type { Compare, LeaderKey, Request, RequestOp } from "../protocol/requests.ts";
 import type { OpResult, Result } from "../protocol/responses.ts";
 import type { WatchEvent } from "../protocol/watch.ts";
-import { prefixEnd } from "./kv.ts";
+import { bytesOf, prefixEnd } from "./kv.ts";
 
 interface Selected {
   readonly key: Uint8Array;
@@ -37,7 +37,20 @@ function prefixedOp(prefix: Uint8Array, op: RequestOp): RequestOp {
   };
 }
 
-/** Of requests that name keys; others pass as they are. */
+/** Of a lock, an election or a place in one. An empty one stays empty, as a key does: the server refuses it. */
+export function below(prefix: Uint8Array, name: Uint8Array): Uint8Array {
+  return name.length === 0 ? name : concatBytes([prefix, name]);
+}
+
+function prefixedLeader<R extends { readonly leader?: LeaderKey | undefined }>(prefix: Uint8Array, request: R): R {
+  const { leader } = request;
+  // None is for the server to refuse.
+  if (!leader) return request;
+  const own = (bytes: Uint8Array): Uint8Array => below(prefix, bytesOf(bytes, "leader's name or key"));
+  return { ...request, leader: { ...leader, name: own(leader.name), key: own(leader.key) } };
+}
+
+/** Of requests that name keys, or what keys lie below; others pass as they are. */
 export function prefixedRequest<Q extends Request>(prefix: Uint8Array, request: Q): Q {
   switch (request.kind) {
     case "range":
@@ -45,6 +58,15 @@ export function prefixedRequest<Q extends Request>(prefix: Uint8Array, request: 
     case "deleteRange":
     case "txn":
       return prefixedOp(prefix, request) as Q;
+    case "lock":
+    case "campaign":
+    case "leader":
+      return { ...request, name: below(prefix, request.name) };
+    case "unlock":
+      return { ...request, key: below(prefix, request.key) };
+    case "proclaim":
+    case "resign":
+      return prefixedLeader(prefix, request) as Q;
     default:
       return request;
   }
@@ -76,6 +98,15 @@ export function strippedResult<R extends Result>(prefix: Uint8Array, result: R):
     case "deleteRange":
     case "txn":
       return strippedOp(prefix, result) as R;
+    case "lock":
+      return { ...result, key: result.key.slice(prefix.length) };
+    case "campaign": {
+      const { leader } = result;
+      const [name, key] = [leader.name, leader.key].map((each) => each.slice(prefix.length));
+      return { ...result, leader: { ...leader, name, key } } as R;
+    }
+    case "leader":
+      return { ...result, kv: strippedKeyValue(prefix, result.kv) };
     case "leaseTimeToLive": {
       // A lease may hold keys of others.
       const own = result.keys.filter((key) => key.length > prefix.length && beginsWith(key, prefix));

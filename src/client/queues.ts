@@ -5,12 +5,13 @@ import type { LeaseId, Revision } from "../base/ids.ts";
 import type { Clock } from "../platform/clock.ts";
 import type { Random } from "../platform/random.ts";
 import type { Channel, WatchStream } from "../protocol/channel.ts";
-import type { ResponseHeader } from "../protocol/key-value.ts";
+import type { KeyValue, ResponseHeader } from "../protocol/key-value.ts";
 import type { LeaderKey, Request } from "../protocol/requests.ts";
 import type { Response, ResultOf } from "../protocol/responses.ts";
 import type { WatchResponse } from "../protocol/watch.ts";
 import type { RequestOptions } from "./client.ts";
 import { bytesOf, StoredKeyValue } from "./kv.ts";
+import { below, strippedKeyValue } from "./prefix.ts";
 import { isMemberTrouble, mayRetry, pauseMs } from "./retry.ts";
 
 export interface TurnOptions {
@@ -41,6 +42,8 @@ export interface LeaderAnswer {
 }
 
 export interface QueueHost {
+  /** Of a namespace: `send` puts it before names and takes it off answers. */
+  readonly prefix: Uint8Array;
   readonly clock: Clock;
   readonly random: Random;
   readonly send: <Q extends Request>(request: Q, options: RequestOptions) => Promise<Response<ResultOf<Q>>>;
@@ -159,8 +162,8 @@ export class Elections {
     name: string | Uint8Array,
     { signal }: { readonly signal?: AbortSignal | undefined } = {},
   ): AsyncGenerator<LeaderAnswer, void, undefined> {
-    const { clock, random, channel: connected, members, failed } = this.#host;
-    const bytes = bytesOf(name, "name of an election");
+    const { clock, random, prefix, channel: connected, members, failed } = this.#host;
+    const bytes = below(prefix, bytesOf(name, "name of an election"));
     let told = 0;
     for (let attempts = 1; ; attempts++) {
       let channel: Channel | undefined;
@@ -171,7 +174,7 @@ export class Elections {
           // Not once more what another member told, nor what was before it.
           if (kv.modRevision <= told) continue;
           told = kv.modRevision;
-          yield { header, kv };
+          yield { header, kv: new StoredKeyValue(strippedKeyValue(prefix, kv)) };
         }
       } catch (error) {
         if (channel !== undefined && isMemberTrouble(error)) failed(channel);
@@ -200,7 +203,7 @@ async function* newest(
   channel: Channel,
   name: Uint8Array,
   signal: AbortSignal | undefined,
-): AsyncGenerator<LeaderAnswer, void, undefined> {
+): AsyncGenerator<{ readonly header: ResponseHeader; readonly kv: KeyValue }, void, undefined> {
   let latest: { readonly response: WatchResponse; readonly bytes: number } | undefined;
   let ended: StoreError | undefined;
   let woken: Deferred<void> = deferred();
@@ -231,7 +234,7 @@ async function* newest(
         latest = undefined;
         stream.consumed(bytes);
         const [event] = response.events;
-        if (event !== undefined) yield { header: response.header, kv: new StoredKeyValue(event.kv) };
+        if (event !== undefined) yield { header: response.header, kv: event.kv };
       }
       if (ended !== undefined) throw ended;
     }

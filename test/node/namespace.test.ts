@@ -4,13 +4,16 @@
  */
 import * as fc from "fast-check";
 import { describe, expect, onTestFinished, test } from "vitest";
+import { encodeUtf8 } from "../../src/base/bytes.ts";
 import { StoreError } from "../../src/base/errors.ts";
 import type { LeaseId } from "../../src/base/ids.ts";
 import type { Client } from "../../src/client/client.ts";
 import type { ClientView } from "../../src/client/namespace.ts";
 import { compare, type Op, op } from "../../src/client/txn.ts";
+import { Mutex } from "../../src/concurrency/mutex.ts";
+import { Session } from "../../src/concurrency/session.ts";
 import { Node } from "../../src/node/node.ts";
-import type { Compare } from "../../src/protocol/requests.ts";
+import type { Compare, LeaderKey } from "../../src/protocol/requests.ts";
 import { testSeed } from "../support/seed.ts";
 
 const seed = testSeed();
@@ -33,7 +36,7 @@ function shown(value: unknown, offset: number): unknown {
   return Object.fromEntries(
     fields.map(([name, field]) => [
       name,
-      /^(revision|createRevision|modRevision)$/.test(name) && typeof field === "number" && field > 0
+      /^(revision|createRevision|modRevision|token)$/.test(name) && typeof field === "number" && field > 0
         ? field - offset
         : shown(field, offset),
     ]),
@@ -94,6 +97,8 @@ const { operation } = fc.letrec<{ operation: Op; operations: Op[] }>((tie) => ({
   operations: fc.array(tie("operation"), { maxLength: 2 }) as fc.Arbitrary<Op[]>,
 }));
 
+const LEASE = 7n as LeaseId;
+
 interface Step {
   readonly text: string;
   readonly run: (client: ClientView) => Promise<unknown>;
@@ -124,7 +129,31 @@ const step: fc.Arbitrary<Step> = fc.oneof(
           .else(...failure)
           .commit(),
     })),
-  fc.constant({ text: "time to live", run: (c: ClientView) => c.lease.timeToLive(7n as LeaseId, { keys: true }) }),
+  // Under the one lease, so none has to wait.
+  key.map((name) => ({ text: `lock ${hex(name)}`, run: (c: ClientView) => c.locks.lock(name, { lease: LEASE }) })),
+  key.map((name) => ({
+    text: `lock and unlock ${hex(name)}`,
+    run: async (c: ClientView) => c.locks.unlock((await c.locks.lock(name, { lease: LEASE })).key),
+  })),
+  key.map((k) => ({ text: `unlock ${hex(k)}`, run: (c: ClientView) => c.locks.unlock(k) })),
+  fc.tuple(key, value).map(([name, v]) => ({
+    text: `campaign, proclaim and leader ${hex(name)}`,
+    run: async (c: ClientView) => {
+      const elected = await c.elections.campaign(name, "first", { lease: LEASE });
+      return [elected, await c.elections.proclaim(elected.leader, v), await c.elections.leader(name)];
+    },
+  })),
+  key.map((name) => ({
+    text: `campaign and resign ${hex(name)}`,
+    run: async (c: ClientView) =>
+      c.elections.resign((await c.elections.campaign(name, "first", { lease: LEASE })).leader),
+  })),
+  key.map((name) => ({ text: `leader ${hex(name)}`, run: (c: ClientView) => c.elections.leader(name) })),
+  key.map((k) => ({
+    text: `resign ${hex(k)}`,
+    run: (c: ClientView) => c.elections.resign({ name: k, key: k, revision: 1, lease: LEASE }),
+  })),
+  fc.constant({ text: "time to live", run: (c: ClientView) => c.lease.timeToLive(LEASE, { keys: true }) }),
 );
 
 const PREFIXES = ["app/", "a", "a\xff", "\xff", "\xff\xff", "\0", "\0\xff", "a\0"] as const;
@@ -158,9 +187,9 @@ describe("a namespace", () => {
           const plain = node.client();
           const own = alone.client();
           for (const each of neighbours(prefix)) await plain.put(from(each), "outside");
-          for (const client of [plain, own]) await client.lease.grant(5_000, { id: 7n as LeaseId });
+          for (const client of [plain, own]) await client.lease.grant(5_000, { id: LEASE });
           // The lease holds keys of others too.
-          await plain.put(from(neighbours(prefix)[0]!), "outside", { lease: 7n as LeaseId });
+          await plain.put(from(neighbours(prefix)[0]!), "outside", { lease: LEASE });
           const before = await plain.get("", { prefix: true });
           const offset = before.header.revision - (await own.get("a")).header.revision;
           const view = plain.namespace(from(prefix));
@@ -222,6 +251,57 @@ describe("a namespace", () => {
     expect((await inner.lease.list()).leases).toEqual([id]);
     await inner.lease.revoke(id);
     expect((await client.get("", { prefix: true })).kvs).toEqual([]);
+  });
+
+  test("its locks and elections are its own, in one queue with recipes on the view", async () => {
+    const client = await open();
+    const view = client.namespace("app/");
+    await client.locks.lock("jobs");
+    const { id: lease } = await view.lease.grant(100);
+    // The cluster's lock of that name is another one.
+    const { key, token } = await view.locks.lock("jobs", { lease });
+    expect(Buffer.from(key).toString()).toBe(`jobs/${lease.toString(16)}`);
+    expect((await client.get(`app/jobs/${lease.toString(16)}`)).kvs[0]?.createRevision).toBe(token);
+    await using session = await Session.open(view, { ttl: 100 });
+    const mutex = new Mutex(session, "jobs");
+    expect(await mutex.tryLock()).toBe(false);
+    await view.locks.unlock(key);
+    await mutex.lock();
+    expect((await client.get("jobs/", { prefix: true })).count).toBe(1);
+
+    const seen: string[] = [];
+    const stop = new AbortController();
+    const observing = (async () => {
+      for await (const { kv } of view.elections.observe("boss", { signal: stop.signal })) {
+        seen.push(`${kv.keyText()} ${kv.text()}`);
+        if (seen.length === 2) stop.abort();
+      }
+    })().catch((error) => error.code);
+    await client.elections.campaign("boss", "of all", { lease });
+    const { leader } = await view.elections.campaign("boss", "a", { lease });
+    expect(Buffer.from(leader.name).toString()).toBe("boss");
+    while (seen.length === 0) await client.get("a");
+    await view.elections.proclaim(leader, "b");
+    expect(await observing).toBe("CANCELLED");
+    expect(seen).toEqual([`boss/${lease.toString(16)} a`, `boss/${lease.toString(16)} b`]);
+    await view.elections.resign(leader);
+    expect((await client.elections.leader("boss")).kv.text()).toBe("of all");
+  });
+
+  test("a name or a key that is none reaches nothing", async () => {
+    const client = await open();
+    await client.put("x", "outside");
+    const view = client.namespace("app/");
+    const code = (promise: Promise<unknown>): Promise<unknown> => promise.catch((error) => error.code);
+    const none = { name: "x", key: 7, revision: 2, lease: LEASE } as unknown as LeaderKey;
+    expect(await code(view.locks.lock(""))).toBe("INVALID_REQUEST");
+    expect(await code(view.elections.campaign("", "1"))).toBe("INVALID_REQUEST");
+    expect(await code(view.elections.leader(""))).toBe("INVALID_REQUEST");
+    expect(await code(view.elections.resign(none))).toBe("INVALID_REQUEST");
+    expect(await code(view.elections.resign(undefined as unknown as LeaderKey))).toBe("ELECTION_LEADER_MISSING");
+    await view.elections.resign({ name: encodeUtf8("x"), key: encodeUtf8("x"), revision: 2, lease: LEASE });
+    await view.locks.unlock("x");
+    expect((await client.get("", { prefix: true })).kvs.map((kv) => kv.text())).toEqual(["outside"]);
   });
 
   test("an empty key is no key, and the prefix is bytes or well-formed text", async () => {

@@ -314,7 +314,10 @@ describe("services of a cluster", () => {
     const { leader } = await stage.settle(a.elections.campaign("e", "one", { lease: leases[0] }));
     const observed = b.elections.observe("e");
     expect((await stage.settle(observed.next())).value?.kv.text()).toBe("one");
-    const waiting = b.elections.campaign("e", "two", { lease: leases[1], timeoutMs: 600_000 });
+    const waiting = b.elections.campaign("e", "two", { lease: leases[1], timeoutMs: 600_000 }).then(
+      (answer) => answer.leader.lease,
+      (error) => error.outcome,
+    );
     const second = observed.next();
     const stop = cluster.names.find((name) => cluster.server(name)?.status().role === "leader")!;
     cluster.kill(stop, "stays");
@@ -323,12 +326,7 @@ describe("services of a cluster", () => {
       30_000,
     );
     await stage.settle(a.elections.resign(leader));
-    const ended = await stage.settle(
-      waiting.then(
-        (answer) => answer.leader.lease,
-        (error) => error.outcome,
-      ),
-    );
+    const ended = await stage.settle(waiting);
     // Its own member may have been the one that died: then the place is there still, and asking again takes it over.
     if (ended !== leases[1]) {
       const again = await stage.settle(b.elections.campaign("e", "two", { lease: leases[1] }));
