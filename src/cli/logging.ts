@@ -1,8 +1,11 @@
 /** Logs go to stderr: one JSON object a line for machines, one readable line on a terminal. Quiet unless asked. */
 import { styleText } from "node:util";
-import { pino } from "pino";
+import type * as pinoModule from "pino";
 import type { Logger } from "../platform/log.ts";
+import { requireCommonJs } from "../platform/node/common-js.ts";
 import type { LogLevel } from "./config.ts";
+
+const { pino } = requireCommonJs("pino") as typeof pinoModule;
 
 const COLOURS = { debug: "gray", info: "green", warn: "yellow", error: "red", fatal: "red" } as const;
 type Shown = keyof typeof COLOURS;

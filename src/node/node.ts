@@ -3,9 +3,10 @@ import { deferred } from "../base/deferred.ts";
 import { StoreError } from "../base/errors.ts";
 import type { MemberId } from "../base/ids.ts";
 import { Client } from "../client/client.ts";
+import type { Disk } from "../platform/disk.ts";
 import { type Logger, silent } from "../platform/log.ts";
-import { MemoryDisk } from "../platform/memory-disk.ts";
 import { nodeWorld } from "../platform/node/world.ts";
+import type { World } from "../platform/world.ts";
 import type { Member } from "../protocol/key-value.ts";
 import type { Bootstrap, ServerOptions, StaticMember } from "../server/options.ts";
 import { Server } from "../server/server.ts";
@@ -41,6 +42,12 @@ function isLoopback(url: string | undefined): boolean {
   if (url === undefined) return true;
   const host = new URL(url).hostname.replace(/^\[|\]$/g, "");
   return host === "localhost" || host === "::1" || /^127\./.test(host);
+}
+
+/** Its ordered map is a library of its own, which a member on a disk does without. */
+async function memoryDisk(base: World): Promise<Disk> {
+  const { MemoryDisk } = await import("../platform/memory-disk.ts");
+  return new MemoryDisk({ clock: base.clock, random: base.random });
 }
 
 async function joinCluster(options: NodeOptions): Promise<Bootstrap> {
@@ -125,7 +132,7 @@ export class Node implements AsyncDisposable {
     const base = nodeWorld({ dir: dir ?? ".", log });
     const world = {
       ...base,
-      ...(dir === undefined ? { disk: new MemoryDisk({ clock: base.clock, random: base.random }) } : {}),
+      disk: dir === undefined ? await memoryDisk(base) : base.disk,
       network: reroute(new WebSocketNetwork(), instead ?? {}),
     };
     let bootstrap: Bootstrap;

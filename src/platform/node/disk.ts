@@ -6,7 +6,7 @@
 import { close, constants, fdatasync, fstat, fsync, ftruncate, open, read, write } from "node:fs";
 import { access, mkdir, open as openHandle, readdir, rename, rm, stat, statfs } from "node:fs/promises";
 import { dirname, join } from "node:path";
-import { Level } from "level";
+import type * as level from "level";
 import { StoreError } from "../../base/errors.ts";
 import type {
   Database,
@@ -18,9 +18,12 @@ import type {
   RangeOptions,
 } from "../disk.ts";
 import { type Logger, silent } from "../log.ts";
+import { requireCommonJs } from "./common-js.ts";
 import { findTableDamage } from "./leveldb-tables.ts";
 
-type Store = Level<Uint8Array, Uint8Array>;
+const { Level } = requireCommonJs("level") as typeof level;
+
+type Store = level.Level<Uint8Array, Uint8Array>;
 type StoreSnapshot = ReturnType<Store["snapshot"]>;
 interface StoreIterator {
   nextv(count: number): Promise<[Uint8Array, Uint8Array][]>;

@@ -5,8 +5,9 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import { isIP, type Socket } from "node:net";
 import type { Duplex } from "node:stream";
-import { type RawData, WebSocket, WebSocketServer } from "ws";
+import type * as ws from "ws";
 import { StoreError } from "../../base/errors.ts";
+import { requireCommonJs } from "../../platform/node/common-js.ts";
 import { type Address, closeReason, formatAddress, parseAddress, parseListenAddress } from "../address.ts";
 import {
   BACKLOG_BYTES_MAX,
@@ -16,6 +17,8 @@ import {
   type ListenOptions,
   type Network,
 } from "../network.ts";
+
+const { WebSocket, WebSocketServer } = requireCommonJs("ws") as typeof ws;
 
 /** How long the other side may take to answer a close before its socket is destroyed. */
 const CLOSE_MS = 1_000;
@@ -95,7 +98,7 @@ export class WebSocketNetwork implements Network {
 
 class WebSocketConnection implements Connection {
   readonly remote: string;
-  readonly #socket: WebSocket;
+  readonly #socket: ws.WebSocket;
   readonly #backlogBytes: number;
   #ended = false;
   #error: Error | undefined;
@@ -103,7 +106,7 @@ class WebSocketConnection implements Connection {
   onClose: (reason: string) => void = () => {};
   trust: () => void = () => {};
 
-  constructor(socket: WebSocket, remote: string, backlogBytes: number) {
+  constructor(socket: ws.WebSocket, remote: string, backlogBytes: number) {
     this.#socket = socket;
     this.remote = remote;
     this.#backlogBytes = backlogBytes;
@@ -150,7 +153,7 @@ class WebSocketConnection implements Connection {
     setImmediate(() => this.onClose(text));
   }
 
-  #receive(data: RawData, isBinary: boolean): void {
+  #receive(data: ws.RawData, isBinary: boolean): void {
     if (this.#ended) return;
     if (!isBinary || !Buffer.isBuffer(data)) {
       this.#close(UNSUPPORTED, "binary frames only");
@@ -176,7 +179,7 @@ class WebSocketListener implements Listener {
   readonly #options: ListenOptions;
   readonly #backlogBytes: number;
   readonly #server: Server;
-  readonly #upgrader: WebSocketServer;
+  readonly #upgrader: ws.WebSocketServer;
   /** Every socket; with its connection once it was upgraded. */
   readonly #sockets = new Map<Duplex, WebSocketConnection | undefined>();
   #url = "";
