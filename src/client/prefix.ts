@@ -16,7 +16,8 @@ interface Selected {
 
 /**
  * The same keys below the prefix. An empty key stays empty: the server refuses it, and there is no key of that name in a
- * namespace. The open end is the prefix's.
+ * namespace. The open end is the prefix's, as in Go's wrapper; so a txn that deletes up to it and puts a key there is refused
+ * (`DUPLICATE_KEY`), which etcd overlooks at the end of all keys.
  */
 export function prefixed<S extends Selected>(prefix: Uint8Array, selected: S): S {
   const { key, rangeEnd } = selected;

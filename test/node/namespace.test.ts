@@ -89,7 +89,11 @@ const { operation } = fc.letrec<{ operation: Op; operations: Op[] }>((tie) => ({
     { maxDepth: 2 },
     fc.tuple(key, getOptions).map(([k, options]): Op => op.get(k, options)),
     fc.tuple(key, value, putOptions).map(([k, v, options]): Op => op.put(k, v, options)),
-    fc.tuple(key, deleteOptions).map(([k, options]): Op => op.delete(k, options)),
+    // Not to the end of all keys: etcd overlooks such a one beside a put, and in a namespace there is none.
+    fc
+      .tuple(key, deleteOptions)
+      .map(([k, options]): Op => op.delete(k, options))
+      .filter(({ request }) => !(request.kind === "deleteRange" && request.rangeEnd?.join() === "0")),
     fc
       .tuple(fc.array(compared, { maxLength: 1 }), tie("operations"), tie("operations"))
       .map(([compares, success, failure]): Op => op.txn(compares, success, failure)),
@@ -302,6 +306,18 @@ describe("a namespace", () => {
     await view.elections.resign({ name: encodeUtf8("x"), key: encodeUtf8("x"), revision: 2, lease: LEASE });
     await view.locks.unlock("x");
     expect((await client.get("", { prefix: true })).kvs.map((kv) => kv.text())).toEqual(["outside"]);
+  });
+
+  test("a txn that deletes to the end of the namespace and puts there is refused, as one that deletes any other range", async () => {
+    const client = await open();
+    const both = (view: ClientView) =>
+      view
+        .txn()
+        .then(op.delete("a", { fromKey: true }), op.put("b", "1"))
+        .commit();
+    await expect(both(client.namespace("app/"))).rejects.toMatchObject({ code: "DUPLICATE_KEY" });
+    // As etcd: to the end of all keys it is overlooked (etcd-semantics, duplicate keys).
+    expect((await both(client)).succeeded).toBe(true);
   });
 
   test("an empty key is no key, and the prefix is bytes or well-formed text", async () => {
