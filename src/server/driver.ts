@@ -70,6 +70,10 @@ export class Driver {
   #writeStartedAt = 0;
   #slowWriteReported = false;
   #stopped = false;
+  /** Messages wait for `#flush`: some for which somebody waits, or news of a commit. */
+  #urgent = false;
+  #newsWaits = false;
+  #newsLeaves = false;
   #expiredAt = 0;
   #outbox: Proposal[] = [];
   #notes: Note[] = [];
@@ -207,11 +211,33 @@ export class Driver {
         this.#carryOut(ready);
         if (this.#stopped) return;
       }
-      this.#o.mesh?.flush();
+      this.#flush();
       if (!this.#writing) void this.#persist();
     } catch (error) {
       this.#host.onFailure(error);
     }
+  }
+
+  /**
+   * What waits for a peer leaves now. News of a commit alone wakes the followers up, where nobody waits for it: the answers to
+   * those who do leave first, in the next phase of the loop.
+   */
+  #flush(): void {
+    const { mesh, clock } = this.#o;
+    if (mesh === undefined) return;
+    if (this.#urgent) {
+      this.#urgent = false;
+      mesh.flush();
+    } else if (this.#newsWaits && !this.#newsLeaves) {
+      this.#newsLeaves = true;
+      clock.defer(() =>
+        clock.defer(() => {
+          this.#newsLeaves = false;
+          if (!this.#stopped) mesh.flush();
+        }),
+      );
+    }
+    this.#newsWaits = false;
   }
 
   #handOver(): void {
@@ -265,6 +291,8 @@ export class Driver {
     const { mesh } = this.#o;
     for (const { to, message } of messages) {
       const bulk = message.kind === "append" || message.kind === "forwardPropose";
+      if (message.kind === "append" && message.entries.length === 0) this.#newsWaits = true;
+      else this.#urgent = true;
       const sent = mesh?.send(to, encodeMessage(message), !bulk) ?? false;
       if (sent) continue;
       // Certainly not sent: the caller need not wait for a time-out to know.

@@ -102,19 +102,12 @@ export class Wal {
    * time. After a rejection nothing is known about the end of the log: every later call rejects, the member must stop.
    */
   append(batch: WalBatch, options: AppendOptions = {}): Promise<void> {
-    assert(this.#writing === undefined, "W4", () => "an append began before the one before it ended");
     if (this.#failure !== undefined) return Promise.reject(this.#failure);
     if (this.#closed !== undefined) return Promise.reject(new StoreError("STOPPED"));
-    const writing = this.#write(batch, options).catch((error) => {
-      this.#failure ??= error;
-      throw error;
-    });
-    const free = (): void => {
-      this.#writing = undefined;
-    };
-    this.#writing = writing.then(free, free);
-    // Whoever awaits must find the lane free.
-    return this.#writing.then(() => writing);
+    if (this.#writing !== undefined) assert(false, "W4", () => "an append began before the one before it ended");
+    const writing = this.#write(batch, options);
+    this.#writing = writing;
+    return writing;
   }
 
   /** Entries up to `base` leave the log with the next record. The state must have them durably (K1). */
@@ -153,7 +146,8 @@ export class Wal {
   }
 
   async #close(): Promise<void> {
-    await this.#writing;
+    // Who appended is told of a failure.
+    await this.#writing?.catch(() => {});
     await this.#collecting;
     const ends = await Promise.allSettled([this.#tail.close(), this.#database.close()]);
     for (const end of ends) if (end.status === "rejected") throw end.reason;
@@ -238,16 +232,23 @@ export class Wal {
   }
 
   async #write(batch: WalBatch, options: AppendOptions): Promise<void> {
-    const record = this.#next(batch, options);
-    const state = this.#state;
-    const key = recordKey(state.number);
-    const { bytes, crc } = encodeRecord(key, record, state.crc, this.#checksum);
-    state.crc = crc;
-    const startedAt = this.#clock?.now() ?? 0;
-    await this.#database.batch([{ kind: "put", key, value: bytes }], { sync: true });
-    if (this.#clock !== undefined) this.onFsync?.((this.#clock.now() - startedAt) / 1000);
-    await this.#tail.write({ number: state.number, crc });
-    if (state.oldest > this.#clearedTo && this.#collecting === undefined) this.#collect(state.oldest);
+    try {
+      const record = this.#next(batch, options);
+      const state = this.#state;
+      const key = recordKey(state.number);
+      const { bytes, crc } = encodeRecord(key, record, state.crc, this.#checksum);
+      state.crc = crc;
+      const startedAt = this.#clock?.now() ?? 0;
+      await this.#database.batch([{ kind: "put", key, value: bytes }], { sync: true });
+      if (this.#clock !== undefined) this.onFsync?.((this.#clock.now() - startedAt) / 1000);
+      await this.#tail.write({ number: state.number, crc });
+      // Whoever awaits must find the lane free.
+      this.#writing = undefined;
+      if (state.oldest > this.#clearedTo && this.#collecting === undefined) this.#collect(state.oldest);
+    } catch (error) {
+      this.#failure ??= error;
+      throw error;
+    }
   }
 
   /** Deletes what is no longer needed, behind the member's back. */
