@@ -75,7 +75,7 @@ async function openAndServe(run: MemberRun, stopped: Promise<Stop>): Promise<voi
     import("../node/node.ts"),
     import("./logging.ts"),
     import("../base/ids.ts"),
-    import("../platform/node/young-generation.ts"),
+    import("../platform/node/rest.ts"),
     import("../platform/node/clock.ts"),
   ]);
   const waiting = new AbortController();
