@@ -10,7 +10,7 @@ import { runInNewContext } from "node:vm";
 import type { Clock, Timer } from "../clock.ts";
 
 const LOOK_MS = 5_000;
-/** Of the time, at most, that the loop is busy at rest: ticks and heartbeats take 1 to 3 % of it. */
+/** Of a processor, at most, at rest: ticks and heartbeats take 2 to 3 %. */
 const REST_SHARE = 0.1;
 /** Less than this is not worth a look: V8 begins with 1 MB, and ticks alone let it have 2. */
 const WORTH_BYTES = 4 << 20;
@@ -18,7 +18,7 @@ const WORTH_BYTES = 4 << 20;
 const SMALL_BYTES = 32 << 20;
 
 export interface Engine {
-  /** The share of the time since the last call that the loop was busy. */
+  /** Processor time as a share of the time since the last call. Not the loop's: on a machine that others keep busy it waits for them. */
   busyShare(): number;
   /** Memory that the young generation holds, used or not. */
   youngBytes(): number;
@@ -47,13 +47,16 @@ export function v8Engine(): Engine | undefined {
   setFlagsFromString("--no-expose-gc");
   if (typeof collect !== "function") return undefined;
   const space = (name: string) => getHeapSpaceStatistics().find(({ space_name }) => space_name === name);
-  let last = performance.eventLoopUtilization();
+  let lastUsage = process.cpuUsage();
+  let lastTime = performance.now();
   return {
     busyShare: () => {
-      const now = performance.eventLoopUtilization();
-      const { utilization } = performance.eventLoopUtilization(now, last);
-      last = now;
-      return utilization;
+      const { user, system } = process.cpuUsage(lastUsage);
+      const time = performance.now();
+      const share = (user + system) / 1_000 / (time - lastTime);
+      lastUsage = process.cpuUsage();
+      lastTime = time;
+      return share;
     },
     youngBytes: () => space("new_space")?.physical_space_size ?? 0,
     oldBytes: () => space("old_space")?.space_used_size ?? 0,
