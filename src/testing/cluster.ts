@@ -356,7 +356,6 @@ export class SimulatedCluster implements FaultControls {
   async #remove(name: string): Promise<void> {
     const id = this.#memberIds.get(name);
     this.#names = this.#names.filter((each) => each !== name);
-    this.#tolerated.delete(name);
     this.#tolerate(name, ["MEMBER_REMOVED"]);
     if (id === undefined) return;
     await this.#admin(
