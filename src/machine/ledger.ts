@@ -13,6 +13,7 @@
  */
 import { StoreError } from "../base/errors.ts";
 import { revision } from "../base/ids.ts";
+import { NumberMap } from "../base/number-map.ts";
 import { type Budget, type Slices, sortInSlices } from "../kv/slices.ts";
 import { decodeError, decodeResult, encodeError, encodeResult } from "../protocol/codec.ts";
 import type { KeyValue } from "../protocol/key-value.ts";
@@ -69,7 +70,7 @@ class LedgerClient {
   lastIndex: number;
   lastSequence: number;
   lowest: number;
-  readonly operations: Map<number, Operation> = new Map();
+  readonly operations: NumberMap<Operation> = new NumberMap();
   /** Its record is older than it. */
   isDirty = false;
   /** Neighbours in the order of silence. */
@@ -275,6 +276,7 @@ export class Ledger {
   save(): void {
     for (const client of this.#dirty) {
       client.isDirty = false;
+      client.operations.trim();
       if (this.#clients.get(client.id) === client)
         this.#store.write(clientKey(client.id), encodeClient(recordOf(client)));
     }
@@ -448,5 +450,11 @@ function resultOf(bytes: Uint8Array): ApplyResult {
 }
 
 function recordOf({ id, lastIndex, lastSequence, lowest, operations }: LedgerClient): ClientRecord {
-  return { id, lastIndex, lastSequence, lowest, operations: [...operations.values()] };
+  return {
+    id,
+    lastIndex,
+    lastSequence,
+    lowest,
+    operations: operations.values().sort((a, b) => a.sequence - b.sequence),
+  };
 }

@@ -2,6 +2,7 @@
 import { type Deferred, deferred } from "../base/deferred.ts";
 import { type ErrorCode, StoreError } from "../base/errors.ts";
 import type { LogIndex, Term } from "../base/ids.ts";
+import { NumberMap } from "../base/number-map.ts";
 import type { Envelope } from "../machine/command.ts";
 import type { Applied } from "../machine/machine.ts";
 import type { EntryId } from "../raft/entry.ts";
@@ -28,8 +29,8 @@ export interface Proposal {
 }
 
 export class Proposals {
-  readonly #byRef = new Map<number, Proposal>();
-  readonly #byIndex = new Map<number, Proposal>();
+  readonly #byRef = new NumberMap<Proposal>();
+  readonly #byIndex = new NumberMap<Proposal>();
   /** Refused for a passing reason (no leader yet): offered again when that may have changed. */
   #parked: Proposal[] = [];
   #bytes = 0;
@@ -151,7 +152,7 @@ export class Proposals {
    * instead of at the deadline, which what a leader proposes for itself does not even have.
    */
   newTermApplied(term: Term): void {
-    for (const proposal of this.#byRef.values()) {
+    for (const proposal of this.#all()) {
       const { placed, forwardedIn } = proposal;
       if (placed !== undefined && placed.term < term) {
         this.#reject(proposal, new StoreError("LEADER_CHANGED", { outcome: "rejected" }));
@@ -159,7 +160,7 @@ export class Proposals {
         this.#reject(proposal, new StoreError("LEADER_CHANGED", { outcome: "unknown" }));
       }
     }
-    for (const [index, { placed }] of this.#byIndex) if (placed!.term < term) this.#byIndex.delete(index);
+    for (const at of this.#byIndex.keys()) if (this.#byIndex.get(at)!.placed!.term < term) this.#byIndex.delete(at);
   }
 
   /**
@@ -167,7 +168,7 @@ export class Proposals {
    * whoever led, may or may not be in it, and would never be met.
    */
   replaced(index: LogIndex, term: Term): void {
-    for (const proposal of this.#byRef.values()) {
+    for (const proposal of this.#all()) {
       const { placed, forwardedIn } = proposal;
       if (placed === undefined ? forwardedIn === undefined : placed.index > index) continue;
       this.#reject(proposal, new StoreError("LEADER_CHANGED", { outcome: "unknown" }));
@@ -182,7 +183,7 @@ export class Proposals {
   }
 
   expire(now: number): void {
-    for (const proposal of this.#byRef.values()) {
+    for (const proposal of this.#all()) {
       if (proposal.deadline > now) continue;
       this.#reject(
         proposal,
@@ -196,11 +197,16 @@ export class Proposals {
   }
 
   endAll(code: ErrorCode, cause: unknown): void {
-    for (const proposal of this.#byRef.values()) {
+    for (const proposal of this.#all()) {
       this.#reject(proposal, new StoreError(code, { outcome: proposal.handedOver ? "unknown" : "rejected", cause }));
     }
     this.#parked = [];
     this.#byIndex.clear();
+  }
+
+  /** In the order in which they were made. */
+  #all(): Proposal[] {
+    return this.#byRef.values().sort((a, b) => a.ref - b.ref);
   }
 
   #reject(proposal: Proposal, error: StoreError): void {
