@@ -36,8 +36,8 @@ import { type ClientHost, type ClientView, Namespace } from "./namespace.ts";
 import { type Operation, Registrations } from "./once.ts";
 import { Elections, Locks, type QueueHost } from "./queues.ts";
 import {
+  concernsLeader,
   endOf,
-  isForLeader,
   isMemberTrouble,
   isNumbered,
   isRefusedHere,
@@ -75,8 +75,9 @@ export interface ClientOptions {
    */
   readonly exactlyOnce?: boolean | undefined;
   /**
-   * Sends what the leader has to do with anyway (writes, linearizable reads, keep-alives) to the leader itself, where that is
-   * one of the endpoints: one hop less. Everything else stays with the member first reached. Default true.
+   * Turns to the leader, where that is one of the endpoints, with the first call that it has to do with (a write, a linearizable
+   * read, a keep-alive): one hop less. The calls and watches after it go there too. Default true; without it, and with calls that
+   * any member answers by itself, the client stays with the member first reached.
    */
   readonly preferLeader?: boolean | undefined;
 }
@@ -101,6 +102,8 @@ const TIMEOUT_MS = 5_000;
 const DIAL_TIMEOUT_MS = 2_000;
 /** A first part waits for a flush of the member's state. */
 const SNAPSHOT_PART_MS = 30_000;
+/** What any member answers by itself. */
+const ANY_KEY: RangeRequest = { kind: "range", key: new Uint8Array(1), serializable: true };
 /** Calls that wait for a connection or for their next attempt, and the bytes of their requests. */
 const WAITING_MAX = 1 << 16;
 const WAITING_BYTES_MAX = 64 << 20;
@@ -362,6 +365,8 @@ export class Client implements ClientView, AsyncDisposable {
               ? (this.#route.current ?? (await this.#connected(request, deadline, signal, undefined)))
               : await this.#reached(request, endpoint, deadline, signal);
           try {
+            // A removed member gives its snapshot, perhaps the last copy, to whoever names it; this call would not.
+            if (endpoint === undefined) await channel.call(ANY_KEY, call);
             return [channel, await channel.call(request, call)];
           } catch (error) {
             if (isMemberTrouble(error)) this.#route.failed(channel);
@@ -463,7 +468,8 @@ export class Client implements ClientView, AsyncDisposable {
 
   /** Where the request goes if a connection is open. */
   #open(request: Request): Channel | undefined {
-    return isForLeader(request) ? this.#route.leading : this.#route.current;
+    if (concernsLeader(request)) this.#route.turnToLeader();
+    return this.#route.current;
   }
 
   /**

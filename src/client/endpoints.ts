@@ -1,7 +1,7 @@
 /**
  * Whom to ask next. Remembers which endpoints failed lately, so that a call after a leader's death does not wait for a
  * dead one; dials lazily, once for all who wait, and tries the next endpoint when one is slow to answer. Members say whom
- * they follow: what the leader has to do with anyway goes to it directly, if it is among the endpoints.
+ * they follow, so that a client can turn to the leader, if that is among the endpoints.
  */
 import { StoreError } from "../base/errors.ts";
 import type { ClusterId, MemberId } from "../base/ids.ts";
@@ -58,9 +58,8 @@ export class Endpoints implements Route {
   readonly #named = new Map<string, Target>();
   #at: number;
   #current: DialedChannel | undefined;
-  /** The newest that any member said, and the endpoint where that leader is, once that is reached. */
+  /** The newest that any member said. */
   #leader: LeaderNews | undefined;
-  #leading: Target | undefined;
   #connecting: Promise<DialedChannel> | undefined;
   #clusterId: ClusterId | undefined;
   #closed = false;
@@ -80,10 +79,23 @@ export class Endpoints implements Route {
     return this.#current;
   }
 
-  get leading(): Channel | undefined {
-    if (!this.#o.preferLeader) return this.#current;
-    if (this.#leading === undefined && this.#leader?.member !== undefined) this.#seek(this.#leader.member);
-    return this.#leading?.channel ?? this.#current;
+  turnToLeader(): void {
+    const leader = this.#leader?.member;
+    if (!this.#o.preferLeader || leader === undefined) return;
+    if (this.#current === undefined || this.#current.memberId === leader) return;
+    const usable = this.#ring.filter((target) => !this.#failedLately(target));
+    const found = usable.find(({ channel }) => channel?.memberId === leader);
+    if (found !== undefined) {
+      this.#current = found.channel;
+      this.#at = this.#ring.indexOf(found);
+      return;
+    }
+    // Meanwhile the calls go where they went.
+    for (const target of usable) {
+      if (target.channel !== undefined || target.dialing !== undefined) continue;
+      if (target.memberId !== undefined && target.memberId !== leader) continue;
+      this.#dial(target).catch(() => {}); // its failure is noted there
+    }
   }
 
   connect(): Promise<Channel> {
@@ -122,10 +134,7 @@ export class Endpoints implements Route {
 
   failed(channel: Channel): void {
     const target = this.#ring.find((each) => each.channel === channel);
-    if (target !== undefined) {
-      target.failedAt = this.#o.clock.now();
-      if (this.#leading === target) this.#leading = undefined;
-    }
+    if (target !== undefined) target.failedAt = this.#o.clock.now();
     if (this.#current !== channel) return;
     this.#current = undefined;
     this.#at = (this.#at + 1) % this.#ring.length;
@@ -136,35 +145,24 @@ export class Endpoints implements Route {
     this.#closed = true;
     this.#current = undefined;
     this.#leader = undefined;
-    this.#leading = undefined;
     for (const target of [...this.#ring, ...this.#named.values()]) {
       target.channel?.close();
       target.channel = undefined;
     }
   }
 
-  /** The leader is at an endpoint that is open already, or at one that was not asked yet: those are dialled meanwhile. */
-  #seek(leader: MemberId): void {
-    for (const target of this.#ring) {
-      if (this.#failedLately(target)) continue;
-      if (target.channel !== undefined) {
-        if (target.channel.memberId === leader) this.#leading = target;
-      } else if (target.dialing === undefined && (target.memberId === undefined || target.memberId === leader)) {
-        this.#dial(target).catch(() => {}); // its failure is noted there
-      }
-    }
-  }
-
-  /** What `target` says of its leader. A term has one leader, so only a lower term is old news. */
-  #heard({ term, member }: LeaderNews, target: Target): void {
+  /** What `target` says of its leader. */
+  #heard(news: LeaderNews, target: Target): void {
     const known = this.#leader;
-    if (known !== undefined && term < known.term) return;
-    // Another member lost sight of the leader: that one may lead on. It alone knows that it does not.
-    if (known?.member !== undefined && term === known.term && member === undefined && target !== this.#leading) return;
-    this.#leader = { term, member };
-    // Another was elected, maybe because this one hangs: whoever waits for it shall know soon.
-    if (target !== this.#leading && this.#leading?.channel?.memberId !== member) this.#leading?.channel?.suspect?.();
-    this.#leading = member === undefined ? undefined : this.#ring.find(({ channel }) => channel?.memberId === member);
+    if (known !== undefined && news.term < known.term) return;
+    if (known !== undefined && news.term === known.term) {
+      // Another member lost sight of the leader, which may lead on. It alone knows that it does not.
+      if (news.member === undefined && target.channel?.memberId !== known.member) return;
+    } else if (known?.member !== undefined && news.member !== undefined && news.member !== known.member) {
+      // Another was elected, maybe because that one hangs: whoever waits for it shall know soon.
+      for (const { channel } of this.#ring) if (channel?.memberId === known.member) channel.suspect?.();
+    }
+    this.#leader = news;
   }
 
   #connectAny(): Promise<[Target, DialedChannel]> {

@@ -163,9 +163,7 @@ export class InProcessRoute implements Route {
     this.#channel = new InProcessChannel(channel, clock);
   }
 
-  get leading(): Channel {
-    return this.#channel;
-  }
+  turnToLeader(): void {}
 
   get current(): Channel {
     return this.#channel;

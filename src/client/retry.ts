@@ -58,11 +58,16 @@ function passes(error: StoreError, refusals: number, members: number): boolean {
   return PASSING.has(error.code) || (members > 0 && MEMBER_TROUBLE.has(error.code));
 }
 
-/** Whether the leader has to do with it, so that another member would ask it first. */
-export function isForLeader(request: Request): boolean {
+/**
+ * Whether members other than the leader would ask it first. Not so for a txn of serializable reads alone, but who reads in
+ * txns writes in the next (concurrency/stm.ts), and shall find there what it read.
+ */
+export function concernsLeader(request: Request): boolean {
   switch (request.kind) {
     case "range":
       return request.serializable !== true;
+    case "memberList":
+      return request.linearizable === true;
     case "leaseList":
     case "status":
     case "hashKv":

@@ -6,8 +6,8 @@ export interface Route {
   readonly size: number;
   /** The channel in use, if there is one. */
   readonly current: Channel | undefined;
-  /** The channel to the leader where that is known and reached; otherwise the one in use. */
-  readonly leading: Channel | undefined;
+  /** Makes the leader's the channel in use, once that is known and reached; costs nobody a wait. */
+  turnToLeader(): void;
   /** A channel to any member. Rejects once each was tried and none answered, with the last reason. */
   connect(): Promise<Channel>;
   /** The channel to one endpoint, for what must be asked of that member. */

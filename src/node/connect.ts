@@ -28,7 +28,7 @@ export interface ConnectOptions {
   readonly maxReceiveBytes?: number;
   /** Writes apply once, however often they were sent. Default true; without it they are sent as to etcd. */
   readonly exactlyOnce?: boolean;
-  /** Writes and linearizable reads go to the leader itself, where it is among the endpoints. Default true. */
+  /** Turns to the leader with the first write or linearizable read, where it is among the endpoints. Default true. */
   readonly preferLeader?: boolean;
 }
 

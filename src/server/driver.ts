@@ -70,7 +70,7 @@ export class Driver {
   #writeStartedAt = 0;
   #slowWriteReported = false;
   #stopped = false;
-  /** Messages wait for `#flush`: some for which somebody waits, or news of a commit. */
+  /** Messages wait for `#flush`: some that must not wait longer, or appends without entries. */
   #urgent = false;
   #newsWaits = false;
   #newsLeaves = false;
@@ -219,25 +219,30 @@ export class Driver {
   }
 
   /**
-   * What waits for a peer leaves now. News of a commit alone wakes the followers up, where nobody waits for it: the answers to
-   * those who do leave first, in the next phase of the loop.
+   * What waits for a peer leaves now, but for news of a commit alone: those wake the followers up, which on a small machine
+   * would keep the answers to the same commit from leaving, so they leave behind these, two phases of the loop later. Whatever
+   * else leaves meanwhile takes them along.
    */
   #flush(): void {
     const { mesh, clock } = this.#o;
     if (mesh === undefined) return;
-    if (this.#urgent) {
-      this.#urgent = false;
-      mesh.flush();
-    } else if (this.#newsWaits && !this.#newsLeaves) {
+    if (this.#urgent) mesh.flush();
+    else if (this.#newsWaits && !this.#newsLeaves) {
       this.#newsLeaves = true;
-      clock.defer(() =>
-        clock.defer(() => {
-          this.#newsLeaves = false;
-          if (!this.#stopped) mesh.flush();
-        }),
-      );
+      clock.defer(() => clock.defer(() => this.#flushNews()));
     }
+    this.#urgent = false;
     this.#newsWaits = false;
+  }
+
+  #flushNews(): void {
+    this.#newsLeaves = false;
+    if (this.#stopped) return;
+    try {
+      this.#o.mesh?.flush();
+    } catch (error) {
+      this.#host.onFailure(error);
+    }
   }
 
   #handOver(): void {

@@ -372,7 +372,8 @@ export class Server {
           );
           this.#leases.follow();
           this.#calls.leaderChanged(soft.leader);
-          this.#listener?.announceLeader();
+          if (soft.term !== this.#told?.term || soft.leader !== this.#told.leader) this.#listener?.announceLeader();
+          this.#told = soft;
           if (soft.leader !== undefined) this.#publisher.publish();
         },
         onSnapshots: (send, abort) => {
@@ -630,6 +631,8 @@ export class Server {
 
   #lastAppliedTerm: Term;
   #lastLeader: MemberId | undefined;
+  /** What clients were told of it. */
+  #told: { readonly term: number; readonly leader: MemberId | undefined } | undefined;
 
   /** Where clients reach it, with the real port; `undefined` if it does not listen. */
   get clientUrl(): string | undefined {

@@ -71,7 +71,7 @@ export interface ClientChannel extends Channel {
   /** As the member last said; `onLeader` is called when it says so again. */
   readonly leader: LeaderNews | undefined;
   onLeader: ((leader: LeaderNews) => void) | undefined;
-  /** There is reason to think that the server is gone: it has to speak within a moment. */
+  /** There is reason to think that the server is gone: it has to speak within a third of `keepAliveTimeoutMs`. */
   suspect(): void;
 }
 
@@ -99,6 +99,8 @@ interface Pending {
   readonly deadline: number;
   readonly timeoutMs: number;
   readonly changesNothing: boolean;
+  /** Of its answer. */
+  readonly maxBytes: number;
   readonly size: number;
   readonly signal: AbortSignal | undefined;
   readonly operation: OperationId | undefined;
@@ -179,6 +181,9 @@ class SocketChannel implements ClientChannel {
   readonly #beat: Timer;
   readonly #lostBeats: number;
   #silentBeats = 0;
+  #frames = 0;
+  readonly #suspectMs: number;
+  #suspicion: Timer | undefined;
   #ended: StoreError | undefined;
   #end!: () => void;
 
@@ -200,7 +205,9 @@ class SocketChannel implements ClientChannel {
     this.#deadlines = new DeadlineTimer(this.#clock, (now) => this.#expire(now));
     const pingAfterMs = options.keepAliveTimeMs ?? 1_000;
     const beatMs = pingAfterMs / BEATS;
-    this.#lostBeats = BEATS + Math.ceil((options.keepAliveTimeoutMs ?? 3_000) / beatMs);
+    const silentMs = options.keepAliveTimeoutMs ?? 3_000;
+    this.#lostBeats = BEATS + Math.ceil(silentMs / beatMs);
+    this.#suspectMs = silentMs / 3;
     this.#beat = this.#clock.every(beatMs, () => this.#watch());
     connection.onFrame = (frame) => this.#onFrame(plainBytes(frame));
     connection.onClose = (reason) => this.#finish("CONNECTION_LOST", `the connection was lost: ${reason}`);
@@ -221,6 +228,8 @@ class SocketChannel implements ClientChannel {
         deadline: this.#clock.now() + options.timeoutMs + GRACE_MS,
         timeoutMs: options.timeoutMs,
         changesNothing: changesNothing(request),
+        // Parts of a snapshot are as large as the member makes them, and never large.
+        maxBytes: request.kind === "snapshot" ? Infinity : this.#maxReceiveBytes,
         size: body.length,
         signal,
         operation: options.operation,
@@ -297,8 +306,16 @@ class SocketChannel implements ClientChannel {
   }
 
   suspect(): void {
-    // Pinged at the next beat, lost one `keepAliveTimeMs` later.
-    this.#silentBeats = Math.max(this.#silentBeats, this.#lostBeats - BEATS - 1);
+    if (this.#suspicion !== undefined || this.#ended !== undefined) return;
+    this.#ping();
+    const frames = this.#frames;
+    this.#suspicion = this.#clock.after(this.#suspectMs, () => {
+      // After a stall of this process what the server sent meanwhile is read first.
+      this.#clock.defer(() => {
+        this.#suspicion = undefined;
+        if (this.#frames === frames) this.#lost();
+      });
+    });
   }
 
   /** Calls under way end as `CANCELLED`: unknown for writes that were handed over. */
@@ -358,6 +375,7 @@ class SocketChannel implements ClientChannel {
 
   #onFrame(frame: Uint8Array): void {
     this.#silentBeats = 0;
+    this.#frames += 1;
     try {
       decodeFrame(frame, (message) => this.#onMessage(message));
     } catch (error) {
@@ -389,7 +407,7 @@ class SocketChannel implements ClientChannel {
     const pending = this.#pending.get(call);
     // Answers to calls that ended here meanwhile come late: nobody waits for them.
     if (pending === undefined) return;
-    if (type === FROM_SERVER.answer && message.length - ANSWER_HEADER > this.#maxReceiveBytes) {
+    if (type === FROM_SERVER.answer && message.length - ANSWER_HEADER > pending.maxBytes) {
       this.#forget(pending);
       pending.reject(this.#tooLarge(pending, message.length - ANSWER_HEADER));
     } else if (type === FROM_SERVER.answer) {
@@ -465,14 +483,19 @@ class SocketChannel implements ClientChannel {
    */
   #watch(): void {
     this.#silentBeats += 1;
-    if (this.#silentBeats >= this.#lostBeats) {
-      this.#finish("CONNECTION_LOST", "the connection was lost: the server is silent");
-      this.#connection.close("the server is silent");
-    } else if (this.#silentBeats >= BEATS) {
-      const writer = new FrameWriter(16);
-      writer.plain(FROM_CLIENT.ping);
-      this.#connection.send(writer.finish());
-    }
+    if (this.#silentBeats >= this.#lostBeats) this.#lost();
+    else if (this.#silentBeats >= BEATS) this.#ping();
+  }
+
+  #ping(): void {
+    const writer = new FrameWriter(16);
+    writer.plain(FROM_CLIENT.ping);
+    this.#connection.send(writer.finish());
+  }
+
+  #lost(): void {
+    this.#finish("CONNECTION_LOST", "the connection was lost: the server is silent");
+    this.#connection.close("the server is silent");
   }
 
   #finish(code: "CONNECTION_LOST" | "CANCELLED", why: string): void {
@@ -480,6 +503,7 @@ class SocketChannel implements ClientChannel {
     const message = `quorate: ${why}`;
     this.#ended = new StoreError(code, { message });
     this.#beat.cancel();
+    this.#suspicion?.cancel();
     this.#deadlines.stop();
     this.#queue = [];
     this.#connection.onFrame = () => {};

@@ -38,24 +38,31 @@ describe("preferLeader", () => {
     expect(asked(script)).toEqual(["put", "", ""]);
   });
 
-  test("then what the leader has to do with goes to the leader, everything else stays", async () => {
+  test("then the client is at the leader, with all that it asks: it sees what it wrote", async () => {
     const script = await following(3);
     await warm(script);
     const { client } = script;
     await script.settle(client.put("a", "3"));
     await script.settle(client.get("a"));
     await script.settle(client.get("a", { serializable: true }));
-    expect(asked(script)).toEqual(["range", "", "put range"]);
+    expect(asked(script)).toEqual(["", "", "put range range"]);
   });
 
-  test("keep-alives, grants and registrations are the leader's; lists, hashes and queues any member's", async () => {
+  test("keep-alives and grants lead there; lists and serializable reads do not", async () => {
     const script = await following(2);
-    await warm(script);
     for (const member of script.members) member.answer = (request) => Promise.resolve(anyAnswer(request, member));
     const { client } = script;
-    await script.settle(client.lease.keepAliveOnce((await script.settle(client.lease.grant(10))).id));
-    await script.settle(client.lease.list());
-    expect(asked(script)).toEqual(["leaseList", "leaseGrant leaseKeepAlive", ""]);
+    for (let i = 0; i < 2; i++) {
+      await script.settle(client.get("a", { serializable: true }));
+      await script.settle(client.lease.list());
+      await script.settle(client.members.list({ linearizable: false }));
+    }
+    expect(script.dialed).toEqual([1]);
+    await script.settle(client.lease.grant(10));
+    await script.settle(client.lease.keepAliveOnce(LEASE));
+    await script.settle(client.lease.keepAliveOnce(LEASE));
+    const quiet = "range leaseList memberList range leaseList memberList";
+    expect(asked(script)).toEqual([`${quiet} leaseGrant`, "leaseKeepAlive leaseKeepAlive", ""]);
   });
 
   test("false: every call stays with the member first reached", async () => {
@@ -106,12 +113,15 @@ describe("preferLeader", () => {
     expect(asked(script)).toEqual(["put put put put put", "", ""]);
   });
 
-  test("a leader that leads no more says so, and any member will do", async () => {
+  test("a leader that leads no more says so, and is not turned to again", async () => {
     const script = await following(3);
     await warm(script);
+    script.member(3).rejects("NO_LEADER");
+    await script.settle(script.client.get("a"));
     script.member(3).follows(undefined, 5);
+    await script.world.runFor(10_001);
     await script.settle(script.client.put("a", "3"));
-    expect(asked(script)).toEqual(["put", "", ""]);
+    expect(asked(script)).toEqual(["range put", "", "range"]);
   });
 
   test("when the leader dies its calls go to the member at hand at once, and to the new leader when there is one", async () => {
@@ -132,10 +142,25 @@ describe("preferLeader", () => {
     await script.settle(script.client.get("a"));
     script.member(3).answer = (request) => Promise.resolve(plainAnswer(request, 3));
     await script.settle(script.client.put("a", "4"));
-    expect(asked(script)).toEqual(["range put", "", "range"]);
+    // Said again, it is no news.
+    script.member(1).follows(3, 5);
+    await script.settle(script.client.put("a", "4"));
+    expect(asked(script)).toEqual(["range put put", "", "range"]);
     await script.world.runFor(10_001);
     await script.settle(script.client.put("a", "5"));
     expect(asked(script)).toEqual(["", "", "put"]);
+  });
+
+  test("a leader that is open is turned to again, and nobody else dialled", async () => {
+    const script = await following(1);
+    await warm(script);
+    script.member(1).rejects("NO_LEADER");
+    await script.settle(script.client.get("a"));
+    script.member(1).answer = (request) => Promise.resolve(plainAnswer(request, 1));
+    await script.world.runFor(10_001);
+    await script.settle(script.client.put("a", "4"));
+    expect(asked(script)).toEqual(["range put", "range", ""]);
+    expect(script.dialed).toEqual([1, 2]);
   });
 
   test("a leader that cannot be dialled costs no call anything, and is dialled again later", async () => {
@@ -176,6 +201,8 @@ function anyAnswer(request: Request, { id }: Member): Response {
       return answered({ kind: "leaseKeepAlive", id: LEASE, ttl: 10 }, id);
     case "leaseList":
       return answered({ kind: "leaseList", leases: [] }, id);
+    case "memberList":
+      return answered({ kind: "members", members: [] }, id);
     default:
       return plainAnswer(request, id);
   }

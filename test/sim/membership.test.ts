@@ -146,8 +146,11 @@ describe.each(["auto", "joint"] as const)("memberRemove from a cluster of two (%
     expect(await world.until(() => cluster.server(leader) !== undefined, 10_000)).toBe(true);
     await world.runFor(60_000);
     expect(await refused(cluster.server(leader)!)).toMatch(/leave it running$/);
-    const client = await simulatedClient(world, "saver", [SimulatedCluster.clientUrl(leader)]);
-    const saved = await world.settle(bytesOf(client.snapshot()));
+    const endpoint = SimulatedCluster.clientUrl(leader);
+    const client = await simulatedClient(world, "saver", [endpoint]);
+    // Who asks no member in particular does not mean this one.
+    await expect(world.settle(bytesOf(client.snapshot()))).rejects.toMatchObject({ code: "MEMBER_REMOVED" });
+    const saved = await world.settle(bytesOf(client.snapshot({ endpoint })));
     expect(saved).toBeGreaterThan(100);
     await world.settle(client.close());
     cluster.start(stays);

@@ -429,6 +429,8 @@ describe("a silent server", () => {
     const write = rig.caught(channel.call(put("a"), { timeoutMs: 60_000 }));
     await rig.until(() => rig.held.length === 1);
     rig.world.host("server").pause();
+    // What was on its way has arrived.
+    await rig.quiet();
     channel.suspect();
     const { error, afterMs } = await rig.settle(write);
     expect(error).toMatchObject({ code: "CONNECTION_LOST", outcome: "unknown" });

@@ -104,6 +104,8 @@ async function save(file: string, command: Command): Promise<void> {
     const bar = new ProgressBar(humanBytes);
     try {
       const saved = await saveSnapshot(client, file, {
+        // Named, it gives its state also where it serves nothing else any more.
+        endpoint: named ? endpoints[0] : undefined,
         signal: limited ? AbortSignal.any([signal, AbortSignal.timeout(timeoutMs)]) : signal,
         onProgress: (bytes, aboutBytes) => bar.show(bytes, aboutBytes),
       });
