@@ -5,7 +5,7 @@ import { generateLoad } from "./support/closed-loop.ts";
 
 const putsOnly = (): Promise<never> => Promise.reject(new Error("the pipe knows puts alone"));
 
-await generateLoad(async (endpoint) => {
+await generateLoad(async ([endpoint]) => {
   const socket = new WebSocket(`ws://${endpoint}`, { perMessageDeflate: false, generateMask: (mask) => mask.fill(0) });
   await new Promise((resolve, reject) => socket.once("open", resolve).once("error", reject));
   const waiting = new Map<number, () => void>();
