@@ -1,5 +1,5 @@
 /** The charts that the README shows: throughput against latency, and cost against size. */
-import { writeFileSync } from "node:fs";
+import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type Chart, type Point, svg } from "../support/svg-chart.ts";
 import { type Sample, summary } from "./comparison.ts";
@@ -9,6 +9,8 @@ export const GROWTH_CHART = "bench-growth.svg";
 
 /** Those for which this run has figures. */
 export function writeCharts(dir: string, samples: readonly Sample[]): void {
+  // A run of an hour must not end at a directory.
+  mkdirSync(dir, { recursive: true });
   const put = chart(samples, "put", {
     title: "put 256 B, 3 nodes: latency at throughput",
     xTitle: "puts a second (number: clients)",

@@ -35,6 +35,7 @@ export function svg(charts: readonly Chart[]): string {
   );
   return [
     `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" width="${width}" height="${height}" font-family="sans-serif" font-size="11">`,
+    `<title>${escaped(charts.map(({ title }) => title).join("; "))}</title>`,
     `<rect width="${width}" height="${height}" fill="#ffffff"/>`,
     ...charts.map((chart, i) => `<g transform="translate(${i * WIDTH} 0)">${panel(chart, colour)}</g>`),
     ...legend,
@@ -102,9 +103,12 @@ function line(x1: number, y1: number, x2: number, y2: number): string {
   return `<line x1="${x1}" y1="${y1}" x2="${x2}" y2="${y2}" stroke="#dddddd"/>`;
 }
 
+function escaped(content: string): string {
+  return content.replaceAll("&", "&amp;").replaceAll("<", "&lt;");
+}
+
 function text(x: number, y: number, content: string, attributes = ""): string {
-  const escaped = content.replaceAll("&", "&amp;").replaceAll("<", "&lt;");
-  return `<text x="${x}" y="${y}" fill="#333333" ${attributes}>${escaped}</text>`.replace(
+  return `<text x="${x}" y="${y}" fill="#333333" ${attributes}>${escaped(content)}</text>`.replace(
     /fill="#333333" (.*fill=)/,
     "$1",
   );
