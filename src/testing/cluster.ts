@@ -440,14 +440,16 @@ export function simulatedClient(
   endpoints: readonly string[],
   through: (connection: Connection) => Connection = (connection) => connection,
   exactlyOnce: boolean = true,
+  preferLeader?: boolean,
 ): Promise<Client> {
   const { clock, random, network } = world.host(name).boot();
+  const leads = random.next() < 0.5;
   return Client.open({
     clock,
     random,
     endpoints,
     exactlyOnce,
-    preferLeader: random.next() < 0.5,
+    preferLeader: preferLeader ?? leads,
     dial: async (endpoint, timeoutMs) => {
       const connection = await network.dial(endpoint, { maxFrameBytes: 64 << 20, timeoutMs });
       return connectChannel(through(connection), { clock, log: silent, timeoutMs });

@@ -42,6 +42,8 @@ export interface SimOptions {
   readonly clients?: number;
   /** False: clients send writes as to etcd, without numbers, and repeat none whose outcome is unknown. Default true. */
   readonly exactlyOnce?: boolean;
+  /** Whether clients turn to the leader. Default: half of them, by chance. */
+  readonly preferLeader?: boolean;
   /** Mean pause of a client between two operations. Default: drawn from the seed. */
   readonly thinkMs?: number;
   /**
@@ -154,6 +156,7 @@ export async function simulate(options: SimOptions): Promise<SimReport> {
         (connection) =>
           workloadName === "once" ? cutting(connection, () => !cutsEnd && cuts() < CUT_CHANCE) : connection,
         options.exactlyOnce,
+        options.preferLeader,
       ),
     ),
   );

@@ -224,8 +224,12 @@ export const MUTANTS: readonly Mutant[] = [
           'forwardedIn < term) {\n        this.#reject(proposal, new StoreError("LEADER_CHANGED", { outcome: "rejected" }));',
       },
     ],
-    // The message must linger and reach somebody who leads meanwhile.
-    probe: sim(30, { ...PLAIN, faults: ["reordering", "slow links", "leadership transfer", "pause"] }),
+    // The message must linger and reach somebody who leads meanwhile, so there must be messages passed on.
+    probe: sim(30, {
+      ...PLAIN,
+      preferLeader: false,
+      faults: ["reordering", "slow links", "leadership transfer", "pause"],
+    }),
   },
   {
     id: "p-time-out-is-rejected",
