@@ -28,7 +28,7 @@ export interface EndpointsOptions {
   readonly endpoints: readonly string[];
   readonly dial: Dial;
   readonly dialTimeoutMs: number;
-  /** Whether `leading` looks for the leader. */
+  /** False: `turnToLeader` does nothing. */
   readonly preferLeader: boolean;
 }
 
