@@ -50,7 +50,7 @@ function memoryState(): StateStore {
 }
 
 function newMachine(): Machine {
-  return new MachineLoader({ store: memoryState(), applied: { index: logIndex(0), term: term(0) } }).finish();
+  return new MachineLoader().finish({ store: memoryState(), applied: { index: logIndex(0), term: term(0) } });
 }
 
 function apply(machine: Machine, envelope: Envelope): void {

@@ -12,15 +12,19 @@ const FILL: number = (BLOCK * 3) / 4;
 export const TOP = "\uffff";
 
 export class SortedMap<V> {
-  readonly #byKey = new Map<string, V>();
+  readonly #byKey: Map<string, V>;
   /** Never empty as a whole; each block is sorted, and every key of a block is below those of the next. */
   #blocks: string[][] = [[]];
   /** The first key of each block but the first: a search touches these and one block. */
   #bounds: string[] = [];
 
-  /** `key` must lie above all others: what loading does, in linear time. Leaves room in each block for inserts. */
-  append(key: string, value: V): void {
-    this.#byKey.set(key, value);
+  /** Takes over `byKey`; its keys follow through `append`. */
+  constructor(byKey: Map<string, V> = new Map()) {
+    this.#byKey = byKey;
+  }
+
+  /** A key of the map that was taken over, above all before it: loading, in linear time. Leaves room in each block for inserts. */
+  append(key: string): void {
     const last = this.#blocks[this.#blocks.length - 1]!;
     if (last.length < FILL) last.push(key);
     else {

@@ -126,7 +126,6 @@ export function seedMembers(store: Pick<StateStore, "write">, members: readonly 
 
 /** Takes every record of a state, in key order, then makes the machine. */
 export class MachineLoader {
-  readonly #options: MachineOptions;
   readonly #index = new Map<string, KeyIndex>();
   /** Of the index, as they came. */
   readonly #names: string[] = [];
@@ -137,10 +136,6 @@ export class MachineLoader {
   #meta: MachineMeta = BIRTH;
   #compacted = -1;
   #highest = 0;
-
-  constructor(options: MachineOptions) {
-    this.#options = options;
-  }
 
   /** Throws `STATE_CORRUPT` or `FORMAT_TOO_NEW`. Keeps neither array. Other owners' records are none of its business. */
   record(key: Uint8Array, value: Uint8Array): void {
@@ -175,19 +170,22 @@ export class MachineLoader {
     }
   }
 
-  finish(): Machine {
-    return this.finishInSlices({ left: Infinity }).next().value as Machine;
+  finish(options: MachineOptions): Machine {
+    return this.finishInSlices(options, { left: Infinity }).next().value as Machine;
   }
 
   /** The same for a member that has other things to do meanwhile: a million keys take seconds. */
-  *finishInSlices(budget: Budget): Slices<Machine> {
+  *finishInSlices(options: MachineOptions, budget: Budget): Slices<Machine> {
     const names = yield* sortInSlices(this.#names, (a, b) => (a < b ? -1 : 1), budget);
-    let liveKeys = 0;
-    const keys = new SortedMap<KeyIndex>();
+    const keys = new SortedMap(this.#index);
     for (const name of names) {
-      const index = this.#index.get(name)!;
-      if (index.isLive) liveKeys += 1;
-      keys.append(name, index);
+      keys.append(name);
+      budget.left -= 1;
+      if (budget.left <= 0) yield;
+    }
+    let liveKeys = 0;
+    for (const { isLive } of this.#index.values()) {
+      if (isLive) liveKeys += 1;
       budget.left -= 1;
       if (budget.left <= 0) yield;
     }
@@ -198,7 +196,7 @@ export class MachineLoader {
         message: `quorate: the state database is damaged: revision ${this.#highest} lies above ${this.#meta.revision}`,
       });
     }
-    return new Machine(this.#options, {
+    return new Machine(options, {
       keys,
       liveKeys,
       leases,

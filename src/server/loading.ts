@@ -16,13 +16,16 @@ const LOAD_STEPS_PER_TURN = 8_192;
 
 /** Builds the machine from a state's records, in slices, so that heartbeats go on meanwhile. */
 export async function loadMachine(state: StateBackend, clock: Clock): Promise<Machine> {
-  const loader = new MachineLoader({
-    store: state,
-    applied: { index: state.appliedIndex, term: state.appliedTerm },
-  });
+  const loader = new MachineLoader();
   await state.scan((key, value) => loader.record(key, value));
+  return await finishMachine(loader, state, clock);
+}
+
+/** The same once `loader` has seen all of the state's records. */
+export async function finishMachine(loader: MachineLoader, state: StateBackend, clock: Clock): Promise<Machine> {
   const budget: Budget = { left: 0 };
-  const work = loader.finishInSlices(budget);
+  const applied = { index: state.appliedIndex, term: state.appliedTerm };
+  const work = loader.finishInSlices({ store: state, applied }, budget);
   for (;;) {
     const machine = runSlice(work, budget, LOAD_STEPS_PER_TURN);
     if (machine !== undefined) return machine;

@@ -51,8 +51,9 @@ describe("SortedMap", () => {
         const key = (): string =>
           String.fromCharCode(...Array.from({ length: randomInt(random, 0, 3) }, () => randomInt(random, 0, 255)));
         const loaded = [...new Set(Array.from({ length: randomInt(random, 0, 1_500) }, key))].sort();
-        const map = new SortedMap<number>();
-        for (const name of loaded) map.append(name, name.length);
+        // In no order, as keys come when a state is loaded.
+        const map = new SortedMap(new Map([...loaded].reverse().map((name) => [name, name.length])));
+        for (const name of loaded) map.append(name);
         let model = [...loaded];
         for (let i = 0; i < count; i++) {
           const name = key();

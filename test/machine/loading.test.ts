@@ -18,13 +18,13 @@ test("a state is loaded in slices, keys and leases alike, and is the same as in 
   });
   for (let i = 0; i < 3_001; i++) member.apply(put(i));
   const applied = { index: logIndex(member.machine.applied.index), term: term(1) };
-  const loader = new MachineLoader({ store: member.state, applied });
+  const loader = new MachineLoader();
   member.machine.save();
   const names = [...member.state.records.keys()].sort();
   for (const name of names) loader.record(bytes(name), member.state.records.get(name)!);
 
   const budget: Budget = { left: 0 };
-  const work = loader.finishInSlices(budget);
+  const work = loader.finishInSlices({ store: member.state, applied }, budget);
   let slices = 0;
   for (;;) {
     slices += 1;
@@ -61,10 +61,10 @@ test("the ledger is loaded in slices too, and written in parts before a flush ha
   });
   member.machine.save();
   const applied = { index: logIndex(member.machine.applied.index), term: term(1) };
-  const loader = new MachineLoader({ store: member.state, applied });
+  const loader = new MachineLoader();
   for (const [name, value] of member.state.records) loader.record(bytes(name), value);
   const budget: Budget = { left: 0 };
-  const work = loader.finishInSlices(budget);
+  const work = loader.finishInSlices({ store: member.state, applied }, budget);
   let slices = 0;
   for (;;) {
     slices += 1;

@@ -92,8 +92,8 @@ export class MemorySource implements WatchSource {
       if (index === undefined) keys.set(name, new KeyIndex(record.main, record.sub, createRevision, version));
       else index.append(record.main, record.sub, createRevision, version);
     }
-    const sorted = new SortedMap<KeyIndex>();
-    for (const name of [...keys.keys()].sort()) sorted.append(name, keys.get(name)!);
+    const sorted = new SortedMap(keys);
+    for (const name of [...keys.keys()].sort()) sorted.append(name);
     this.told = [...(from?.told ?? [])];
     this.#live = new Map(from === undefined ? [] : from.#live);
     this.store = new Store(

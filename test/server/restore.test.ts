@@ -51,16 +51,14 @@ const restore = (disk: Disk) =>
 async function survey(disk: Disk): Promise<{ records: Map<string, number>; machine: Machine; dir: DataDir }> {
   const dir = await openDataDir(disk, { checksum });
   const records = new Map<string, number>();
-  const loader = new MachineLoader({
-    store: dir.state,
-    applied: { index: dir.state.appliedIndex, term: dir.state.appliedTerm },
-  });
+  const loader = new MachineLoader();
   await dir.state.scan((key, value) => {
     records.set(toHex(key), checksum(value));
     loader.record(key, value);
   });
   expect(await disk.list("")).toEqual(["state-1", "tail", "wal"]);
-  return { records, machine: loader.finish(), dir };
+  const applied = { index: dir.state.appliedIndex, term: dir.state.appliedTerm };
+  return { records, machine: loader.finish({ store: dir.state, applied }), dir };
 }
 
 async function recordsOf(disk: Disk): Promise<Map<string, number>> {

@@ -58,12 +58,12 @@ const nameOf = (key: Uint8Array): string => Buffer.from(key).toString("latin1");
 /** Opens the machine that the records describe, as after a restart. */
 export function openMachine(state: MemoryState, applied = 0, historyBytes?: number): Machine {
   const at = { index: logIndex(applied), term: term(applied === 0 ? 0 : 1) };
-  const loader = new MachineLoader({ store: state, applied: at, historyBytes });
+  const loader = new MachineLoader();
   const names = [...state.records.keys()].sort((a, b) =>
     Buffer.compare(Buffer.from(a, "latin1"), Buffer.from(b, "latin1")),
   );
   for (const name of names) loader.record(new Uint8Array(Buffer.from(name, "latin1")), state.records.get(name)!);
-  return loader.finish();
+  return loader.finish({ store: state, applied: at, historyBytes });
 }
 
 export function envelopeOf(command: Command, ref = 1): Envelope {
