@@ -44,7 +44,7 @@ import { decodeHello, encodeHello } from "./hello.ts";
 import { inProcessChannel } from "./in-process.ts";
 import { LeaseKeeper } from "./lease-keeper.ts";
 import { LedgerKeeper } from "./ledger-keeper.ts";
-import { CONF_KEY, confOf, decodeConf, loadMachine } from "./loading.ts";
+import { CONF_KEY, confOf, decodeConf, finishMachine, loadMachine } from "./loading.ts";
 import { MemberAdmin } from "./member-admin.ts";
 import { type Figures, type MetricsSink, noMetrics } from "./metrics.ts";
 import { DEFAULTS, LIMITS, type ServerOptions, type ServerWorld } from "./options.ts";
@@ -412,8 +412,8 @@ export class Server {
       installing: () => this.#incoming !== undefined,
       applied: () => this.#applier.machine.applied.index,
       contact: (from) => raft.leaderContact(from),
-      arrived: async (from, message, state) => {
-        const incoming = await loadMachine(state, clock);
+      arrived: async (from, message, state, loader) => {
+        const incoming = await finishMachine(loader, state, clock);
         // N9: what the message says and what the state holds must be one configuration.
         if (!equalBytes(encodeConfState(confOf(state)), encodeConfState(message.conf))) {
           throw new StoreError("INVALID_REQUEST", { message: "the snapshot's configuration is not its header's" });

@@ -5,6 +5,7 @@
  */
 import { StoreError } from "../base/errors.ts";
 import { type LogIndex, logIndex, type MemberId, term } from "../base/ids.ts";
+import { MachineLoader } from "../machine/machine.ts";
 import type { Clock, Timer } from "../platform/clock.ts";
 import type { Logger } from "../platform/log.ts";
 import type { World } from "../platform/world.ts";
@@ -17,8 +18,8 @@ import type { Connection } from "../transport/network.ts";
 import type { PeerMesh } from "../transport/peers.ts";
 import { decodeSnapshotHeader, encodeSnapshotHeader } from "./hello.ts";
 
-/** Chunks under way at most: 1 MiB of a 64 KiB chunk each. */
-const WINDOW = 16;
+/** Chunks of 64 KiB under way at most: 2 MiB, so that the receiver has the next while it writes what it has. */
+const WINDOW = 32;
 const FRAME = { header: 0, chunk: 1, end: 2 } as const;
 /** The receiver's answers: a frame is done with, or it is still at work on it. */
 const DONE = Uint8Array.of(0);
@@ -179,8 +180,15 @@ export interface ReceiverHost {
   readonly installing: () => boolean;
   readonly applied: () => LogIndex;
   readonly contact: (from: MemberId) => void;
-  /** Everything arrived and is durable beside the old state: build the machine, then tell the core. */
-  readonly arrived: (from: MemberId, message: InstallSnapshot, state: StateBackend) => Promise<void>;
+  /**
+   * Everything arrived, is durable beside the old state, and was shown to `loader`: build the machine, then tell the core.
+   */
+  readonly arrived: (
+    from: MemberId,
+    message: InstallSnapshot,
+    state: StateBackend,
+    loader: MachineLoader,
+  ) => Promise<void>;
 }
 
 interface Arriving {
@@ -240,6 +248,7 @@ export class SnapshotReception {
       });
     };
     let receiver: SnapshotReceiver | undefined;
+    const loader = new MachineLoader();
     let message: InstallSnapshot | undefined;
     const finish = async (reason: string): Promise<void> => {
       if (this.#current !== current) return;
@@ -267,9 +276,12 @@ export class SnapshotReception {
           session: message.session,
           at: { index: message.index, term: message.snapshotTerm },
           checksum: this.#world.checksum,
+          onRecord: (key, value) => loader.record(key, value),
         });
       } else if (kind === FRAME.chunk && receiver !== undefined) {
         await receiver.chunk(bytes);
+        // A turn for each: one may hold a thousand records, and many may have come at once.
+        await new Promise<void>((resolve) => clock.defer(resolve));
       } else if (kind === FRAME.end && receiver !== undefined && message !== undefined) {
         const state = await receiver.finish();
         receiver = undefined;
@@ -278,7 +290,7 @@ export class SnapshotReception {
           return;
         }
         try {
-          await this.#host.arrived(from, message, state);
+          await this.#host.arrived(from, message, state, loader);
         } catch (error) {
           await state.close().catch(() => {});
           throw error;

@@ -4,11 +4,12 @@
  * Inside, one sequence of records as the state database stores them, ended by the backend's own; a record may span
  * chunks. The last chunk carries the length and the checksum of the whole.
  */
-import { readCounter, viewOf, writeCounter } from "../base/bytes.ts";
+import { put32, readCounter, viewOf, writeCounter } from "../base/bytes.ts";
 import { StoreError } from "../base/errors.ts";
 import type { Checksum } from "../platform/checksum.ts";
 import type { DatabaseSnapshot } from "../platform/disk.ts";
 import { asDamage, stateCorrupt, tooNew } from "./damage.ts";
+import { readAhead } from "./read-ahead.ts";
 import { openRecord } from "./state-record.ts";
 
 const CHUNK_VERSION = 1;
@@ -76,21 +77,20 @@ export async function* streamOf(
   let filled = 0;
   let offset = 0;
   let crc = 0;
-  const iterator = snapshot.iterate({});
+  const head = new Uint8Array(RECORD_HEAD_BYTES);
   try {
-    for (let pairs = await iterator.next(256); pairs.length > 0; pairs = await iterator.next(256)) {
+    for await (const pairs of readAhead(snapshot.iterate({}), 256)) {
       for (const [key, stored] of pairs) {
         // Damage must not travel: what this member cannot vouch for, nobody gets.
         if (openRecord(key, stored, checksum) === undefined) {
           throw stateCorrupt(`${path}: the checksum of record ${[...key].join(".")} does not match`);
         }
-        const head = new Uint8Array(RECORD_HEAD_BYTES);
-        viewOf(head).setUint32(0, key.length);
-        viewOf(head).setUint32(4, stored.length);
+        put32(head, 0, key.length);
+        put32(head, 4, stored.length);
         for (const part of [head, key, stored]) {
           for (let at = 0; at < part.length; ) {
             const count = Math.min(part.length - at, most - filled);
-            chunk.set(part.subarray(at, at + count), filled);
+            chunk.set(count === part.length ? part : part.subarray(at, at + count), filled);
             filled += count;
             at += count;
             if (filled < most) continue;
@@ -114,7 +114,5 @@ export async function* streamOf(
     yield encodeChunk(KIND.end, session, offset, whole, checksum);
   } catch (error) {
     throw asDamage(error, stateCorrupt, path);
-  } finally {
-    await iterator.close();
   }
 }

@@ -20,8 +20,11 @@ export interface SnapshotReaderOptions {
   /** For messages. */
   readonly path: string;
   readonly checksum: Checksum;
-  /** Each record but the backend's own, in the order of keys. Both arrays are the callee's. */
-  readonly onRecord: (key: Uint8Array, stored: Uint8Array) => void;
+  /**
+   * Each record but the backend's own, in the order of keys; `value` is what `stored` has behind its checksum. Views of the
+   * chunks, which nobody changes.
+   */
+  readonly onRecord: (key: Uint8Array, stored: Uint8Array, value: Uint8Array) => void;
 }
 
 export class SnapshotReader {
@@ -57,7 +60,7 @@ export class SnapshotReader {
     return this.#crc;
   }
 
-  /** In order. Throws `INVALID_REQUEST` if the stream is not as it was sent. */
+  /** In order; the bytes must not change any more. Throws `INVALID_REQUEST` if the stream is not as it was sent. */
   chunk(bytes: Uint8Array): void {
     const chunk = decodeChunk(bytes, this.#checksum);
     if (chunk.session !== this.#session) throw badStream(`a chunk of session ${chunk.session} arrived in another`);
@@ -72,8 +75,7 @@ export class SnapshotReader {
     if (chunk.offset !== this.#offset) throw badStream(`a chunk for ${chunk.offset} arrived at ${this.#offset}`);
     this.#offset += chunk.bytes.length;
     this.#crc = this.#checksum(chunk.bytes, this.#crc);
-    // The frame belongs to the caller.
-    this.#parts.push(chunk.bytes.slice());
+    this.#parts.push(chunk.bytes);
     this.#held += chunk.bytes.length;
     if (this.#held >= this.#needed) this.#parse();
   }
@@ -104,7 +106,7 @@ export class SnapshotReader {
         break;
       }
       const keyAt = at + RECORD_HEAD_BYTES;
-      this.#record(bytes.slice(keyAt, keyAt + keyBytes), bytes.slice(keyAt + keyBytes, at + length));
+      this.#record(bytes.subarray(keyAt, keyAt + keyBytes), bytes.subarray(keyAt + keyBytes, at + length));
       at += length;
     }
     this.#parts = at === bytes.length ? [] : [bytes.slice(at)];
@@ -113,7 +115,8 @@ export class SnapshotReader {
 
   #record(key: Uint8Array, stored: Uint8Array): void {
     if (this.#meta !== undefined) throw badStream("a record follows the last");
-    if (openRecord(key, stored, this.#checksum) === undefined) throw badStream("a record's checksum does not match");
+    const value = openRecord(key, stored, this.#checksum);
+    if (value === undefined) throw badStream("a record's checksum does not match");
     if (!above(key, this.#previousKey)) throw badStream("its records are not in order");
     this.#previousKey = key;
     if (key[0] === META_KEY[0]) {
@@ -123,7 +126,7 @@ export class SnapshotReader {
     }
     if (key[0] === REVISION_SPACE && key.length !== 13) throw badStream("a revision's key has another length");
     this.#found.add(key, stored);
-    this.#onRecord(key, stored);
+    this.#onRecord(key, stored, value);
   }
 
   #decodeMeta(stored: Uint8Array): StateMeta {

@@ -19,6 +19,8 @@ export interface ReceiveOptions {
   /** The entry that the sender says the state stands at (N1, B36). */
   readonly at: EntryId;
   readonly checksum: Checksum;
+  /** Shown each record as it arrives, as `StateBackend.scan` would show it. All of them count only once `finish` resolves. */
+  readonly onRecord?: (key: Uint8Array, value: Uint8Array) => void;
 }
 
 export class SnapshotReceiver {
@@ -31,6 +33,10 @@ export class SnapshotReceiver {
   #database: Database | undefined;
   #ops: DatabaseOp[] = [];
   #opBytes = 0;
+  /** Of all records. */
+  #bytes = 0;
+  /** The write under way: the next batch gathers meanwhile. */
+  #writing: Promise<void> = Promise.resolve();
 
   private constructor(disk: Disk, options: ReceiveOptions, path: string, database: Database) {
     this.#disk = disk;
@@ -43,9 +49,11 @@ export class SnapshotReceiver {
       session: options.session,
       path,
       checksum: options.checksum,
-      onRecord: (key, stored) => {
+      onRecord: (key, stored, value) => {
+        options.onRecord?.(key, value);
         this.#ops.push({ kind: "put", key, value: stored });
         this.#opBytes += key.length + stored.length;
+        this.#bytes += key.length + stored.length;
       },
     });
   }
@@ -70,7 +78,10 @@ export class SnapshotReceiver {
     return new SnapshotReceiver(disk, { ...options, generation: chosen }, path, database);
   }
 
-  /** In order. Throws `INVALID_REQUEST` if the stream is not as it was sent; then `abort`. */
+  /**
+   * In order; the bytes must not change any more. Throws `INVALID_REQUEST` if the stream is not as it was sent, and what a
+   * write before failed with; then `abort`.
+   */
   async chunk(bytes: Uint8Array): Promise<void> {
     this.#reader.chunk(bytes);
     if (this.#opBytes >= BATCH_BYTES) await this.#write();
@@ -86,9 +97,15 @@ export class SnapshotReceiver {
     // Last of all: a database without it is nothing.
     this.#ops.push({ kind: "put", key: META_KEY, value: stored });
     await this.#write();
+    await this.#writing;
     await this.#close();
     await this.#disk.rename(this.#path, statePath(this.#generation));
-    return StateBackend.open({ disk: this.#disk, generation: this.#generation, checksum: this.#checksum });
+    return StateBackend.open({
+      disk: this.#disk,
+      generation: this.#generation,
+      checksum: this.#checksum,
+      recordBytes: this.#bytes,
+    });
   }
 
   /** Leaves nothing behind. Safe at any time but during another call. */
@@ -98,16 +115,20 @@ export class SnapshotReceiver {
   }
 
   async #close(): Promise<void> {
+    await this.#writing.catch(() => {});
     const database = this.#database;
     this.#database = undefined;
     await database?.close();
   }
 
+  /** Begins to write what was gathered, once the write before it is durable. */
   async #write(): Promise<void> {
+    await this.#writing;
     if (this.#database === undefined) throw badStream("it was aborted");
-    const ops = this.#ops;
+    this.#writing = this.#database.batch(this.#ops, { sync: true });
+    // Whoever waits for it next is told.
+    this.#writing.catch(() => {});
     this.#ops = [];
     this.#opBytes = 0;
-    if (ops.length > 0) await this.#database.batch(ops, { sync: true });
   }
 }

@@ -12,6 +12,7 @@ import { type LogIndex, logIndex, type Term, term } from "../base/ids.ts";
 import type { Checksum } from "../platform/checksum.ts";
 import type { Database, DatabaseOp, DatabaseSnapshot, Disk } from "../platform/disk.ts";
 import { asDamage, stateCorrupt, tooNew } from "./damage.ts";
+import { readAhead } from "./read-ahead.ts";
 import { RevisionRun, revisionKey, revisionName } from "./revision-run.ts";
 import { streamOf } from "./snapshot-format.ts";
 import { openRecord, RECORD_CRC_BYTES, roomyRecord, sealInPlace, sealRecord } from "./state-record.ts";
@@ -83,6 +84,8 @@ export interface OpenStateOptions {
   readonly disk: Disk;
   readonly generation: number;
   readonly checksum: Checksum;
+  /** Of all its records, where that is known; otherwise `scan` finds it. */
+  readonly recordBytes?: number;
 }
 
 export class StateBackend {
@@ -110,12 +113,17 @@ export class StateBackend {
   #failure: unknown;
   #closed: Promise<void> | undefined;
 
-  private constructor({ disk, generation, checksum }: OpenStateOptions, database: Database, meta: StateMeta) {
+  private constructor(
+    { disk, generation, checksum, recordBytes = 0 }: OpenStateOptions,
+    database: Database,
+    meta: StateMeta,
+  ) {
     this.generation = generation;
     this.#disk = disk;
     this.#database = database;
     this.#checksum = checksum;
     this.#meta = meta;
+    this.#recordBytes = recordBytes;
     this.#lastMain = meta.tally.highestMain;
     this.#lastSub = meta.tally.highestSub;
     let used = openGenerations.get(disk);
@@ -281,10 +289,9 @@ export class StateBackend {
     const path = statePath(this.generation);
     const found = new Tally();
     let bytes = 0;
-    const iterator = pin.snapshot.iterate({});
     try {
       let metaSeen = false;
-      for (let pairs = await iterator.next(1000); pairs.length > 0; pairs = await iterator.next(1000)) {
+      for await (const pairs of readAhead(pin.snapshot.iterate({}), 1000)) {
         for (const [key, stored] of pairs) {
           const value = openRecord(key, stored, this.#checksum);
           if (value === undefined || key.length === 0) throw damagedRecord(path, key);
@@ -304,7 +311,6 @@ export class StateBackend {
     } catch (error) {
       throw asDamage(error, stateCorrupt, path);
     } finally {
-      await iterator.close();
       await pin.drop();
     }
   }

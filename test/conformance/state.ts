@@ -323,13 +323,19 @@ export function stateSuite(name: string, create: DiskFactory): void {
     describe("a snapshot", () => {
       async function receive(
         chunks: readonly Uint8Array[],
-        more: { session?: number; index?: number; term?: number } = {},
+        more: {
+          session?: number;
+          index?: number;
+          term?: number;
+          onRecord?: (key: Uint8Array, value: Uint8Array) => void;
+        } = {},
       ): Promise<StateBackend> {
         const receiver = await SnapshotReceiver.begin(disk, {
           generation: 2,
           session: more.session ?? SESSION,
           at: at(more.index ?? state.appliedIndex, more.term ?? state.appliedTerm),
           checksum,
+          ...(more.onRecord === undefined ? {} : { onRecord: more.onRecord }),
         });
         try {
           for (const chunk of chunks) await receiver.chunk(chunk);
@@ -384,6 +390,18 @@ export function stateSuite(name: string, create: DiskFactory): void {
         await copy.flush(at(401, 2));
         expect((await scan(copy)).size).toBe(401);
         expect(await disk.list("")).toEqual(["state-1", "state-2"]);
+      });
+
+      test("shows its records as they arrive, as a scan shows them later, and knows their bytes", async () => {
+        await fill();
+        const shown = new Map<string, string>();
+        const copy = await receive(await chunksOf(state), {
+          onRecord: (key, value) => void shown.set(toHex(key), Buffer.from(value).toString()),
+        });
+        const { recordBytes } = copy;
+        expect(shown).toEqual(await scan(copy));
+        expect(recordBytes).toBe(copy.recordBytes);
+        expect(recordBytes).toBeGreaterThan(200_000);
       });
 
       test("an unflushed write does not travel", async () => {

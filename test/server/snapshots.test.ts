@@ -1,11 +1,12 @@
 /** A snapshot's way between two members, each in the test's hand: whoever falls silent is given up, whoever works is not. */
 import { expect, test } from "vitest";
 import { memberId } from "../../src/base/ids.ts";
+import { KEY_SPACE } from "../../src/machine/state-store.ts";
 import { type ReceiverHost, SnapshotReception, SnapshotSender } from "../../src/server/snapshots.ts";
 import { createState, StateBackend } from "../../src/storage/state-backend.ts";
 import { SimulatedWorld } from "../../src/testing/world.ts";
 import type { Connection } from "../../src/transport/network.ts";
-import { at, checksum, conf, revisionKey } from "../support/storage.ts";
+import { at, checksum, conf } from "../support/storage.ts";
 
 const A = memberId(1n);
 const B = memberId(2n);
@@ -48,7 +49,9 @@ async function rig(
 ) {
   const world = new SimulatedWorld({ seed: 4 });
   const [sending, receiving] = [world.host("n1").boot(), world.host("n2").boot()];
-  const records = Array.from({ length: 40 }, (_, i) => [revisionKey(i + 1), new Uint8Array(60_000)] as const);
+  // In a space that is none of the machine's business.
+  const keyOf = (i: number): Uint8Array => Uint8Array.of(KEY_SPACE.conf, i);
+  const records = Array.from({ length: 40 }, (_, i) => [keyOf(i), new Uint8Array(60_000)] as const);
   await world.settle(createState(sending.disk, "state-1", at(50, 2), records, checksum));
   const state = await world.settle(StateBackend.open({ disk: sending.disk, generation: 1, checksum }));
   const reception = new SnapshotReception(receiving, STALL_MS, {
