@@ -28,9 +28,24 @@ export interface DatabaseSnapshot {
   close(): Promise<void>;
 }
 
+/** Gathers operations as they come, and writes them in one go. */
+export interface DatabaseWriter {
+  /** Key and value are copied: the caller may use both again. */
+  put(key: Uint8Array, value: Uint8Array): void;
+  del(key: Uint8Array): void;
+  /** Lets others run: whoever gathers thousands of operations awaits it every few of them. */
+  turn(): Promise<void>;
+  /** All of them or none. With `sync` it resolves once they are on stable storage. Ends the writer. */
+  write(options: { readonly sync: boolean }): Promise<void>;
+  /** Ends the writer without a trace. */
+  abandon(): Promise<void>;
+}
+
 export interface Database {
-  /** All of `ops` or none. With `sync` it resolves once they are on stable storage. */
+  /** All of `ops` or none, for a few of them. With `sync` it resolves once they are on stable storage. */
   batch(ops: readonly DatabaseOp[], options: { readonly sync: boolean }): Promise<void>;
+  /** For many. */
+  writer(): DatabaseWriter;
   getSync(key: Uint8Array): Uint8Array | undefined;
   iterate(range: RangeOptions): DatabaseIterator;
   snapshot(): DatabaseSnapshot;

@@ -10,7 +10,16 @@ import { EmptyBTree } from "sorted-btree";
 import { EMPTY, fromByteString, toByteString } from "../base/bytes.ts";
 import { StoreError } from "../base/errors.ts";
 import type { Clock } from "./clock.ts";
-import type { Database, DatabaseIterator, DatabaseOp, DatabaseSnapshot, Disk, DiskFile, RangeOptions } from "./disk.ts";
+import type {
+  Database,
+  DatabaseIterator,
+  DatabaseOp,
+  DatabaseSnapshot,
+  DatabaseWriter,
+  Disk,
+  DiskFile,
+  RangeOptions,
+} from "./disk.ts";
 import type { Random } from "./random.ts";
 
 /** Byte string -> value. Cloning one is free until either copy changes. */
@@ -590,13 +599,30 @@ class MemoryDatabase implements Database {
   }
 
   batch(ops: readonly DatabaseOp[], { sync }: { readonly sync: boolean }): Promise<void> {
+    const writer = this.writer();
+    for (const op of ops) {
+      if (op.kind === "put") writer.put(op.key, op.value);
+      else writer.del(op.key);
+    }
+    return writer.write({ sync });
+  }
+
+  writer(): DatabaseWriter {
+    const list: (readonly [string, Uint8Array | undefined])[] = [];
     let bytes = 0;
-    const list = ops.map((op) => {
-      const value = op.kind === "put" ? op.value.slice() : undefined;
-      bytes += op.key.length + (value?.length ?? 0);
-      return [toByteString(op.key), value] as const;
-    });
-    return this.#change("batch", sync ? "sync" : "write", bytes, () => list);
+    return {
+      put: (key, value) => {
+        list.push([toByteString(key), value.slice()]);
+        bytes += key.length + value.length;
+      },
+      del: (key) => {
+        list.push([toByteString(key), undefined]);
+        bytes += key.length;
+      },
+      turn: () => (this.#dead ? never : this.#host.read(this.#path, () => {})),
+      write: ({ sync }) => this.#change("batch", sync ? "sync" : "write", bytes, () => list),
+      abandon: () => Promise.resolve(),
+    };
   }
 
   getSync(key: Uint8Array): Uint8Array | undefined {

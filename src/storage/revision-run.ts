@@ -46,19 +46,24 @@ export class RevisionRun {
     return mains[low] === main && this.#subs[low] === sub ? low : -1;
   }
 
-  keyAt(place: number): Uint8Array {
-    return revisionKey(this.#mains[place]!, this.#subs[place]!);
+  /** Into the first bytes of `key`. */
+  keyInto(key: Uint8Array, place: number): void {
+    putRevisionKey(key, this.#mains[place]!, this.#subs[place]!);
   }
 }
 
 /** space 1 | main 8 | sub 4 */
 export function revisionKey(main: number, sub: number): Uint8Array {
   const key = new Uint8Array(REVISION_KEY_BYTES);
+  putRevisionKey(key, main, sub);
+  return key;
+}
+
+function putRevisionKey(key: Uint8Array, main: number, sub: number): void {
   key[0] = REVISION_SPACE;
   put32(key, 1, Math.floor(main / 0x1_0000_0000));
   put32(key, 5, main);
   put32(key, 9, sub);
-  return key;
 }
 
 /** The key as a byte string, for what is kept by name. */

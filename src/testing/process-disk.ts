@@ -2,7 +2,7 @@
  * A disk as one process has it: once the process is dead, none of its calls begins or ends. What it had begun goes on
  * below, as writes in the kernel do.
  */
-import type { Database, DatabaseIterator, DatabaseSnapshot, Disk, DiskFile } from "../platform/disk.ts";
+import type { Database, DatabaseIterator, DatabaseSnapshot, DatabaseWriter, Disk, DiskFile } from "../platform/disk.ts";
 import type { Gate, HostClock } from "./virtual-clock.ts";
 
 export function guardDisk(disk: Disk, clock: HostClock, life: Gate): Disk {
@@ -31,9 +31,20 @@ export function guardDisk(disk: Disk, clock: HostClock, life: Gate): Disk {
     };
   }
 
+  function writer(inner: DatabaseWriter): DatabaseWriter {
+    return {
+      put: (key, value) => inner.put(key, value),
+      del: (key) => inner.del(key),
+      turn: () => run(() => inner.turn()),
+      write: (options) => run(() => inner.write(options)),
+      abandon: () => run(() => inner.abandon()),
+    };
+  }
+
   function database(inner: Database): Database {
     return {
       batch: (ops, options) => run(() => inner.batch(ops, options)),
+      writer: () => writer(inner.writer()),
       getSync: (key) => inner.getSync(key),
       iterate: (range) => iterator(inner.iterate(range)),
       snapshot: () => snapshot(inner.snapshot()),

@@ -113,17 +113,44 @@ export function diskSuite(name: string, create: DiskFactory): void {
       await database.close();
     });
 
-    test("a large batch arrives whole", async () => {
+    test("a writer takes thousands of operations with turns between them, and writes them all at once", async () => {
       const database = await disk.openDatabase("d", { create: true });
-      const ops = Array.from({ length: 10_000 }, (_, i) => ({
-        kind: "put" as const,
-        key: bytes(i >> 8, i & 255),
-        value: bytes(i & 255),
-      }));
-      await database.batch(ops, { sync: true });
-      expect(database.getSync(bytes(39, 15))).toEqual(bytes(15));
-      expect((await keys(database)).length).toBe(10_000);
+      await database.batch([put(7, 7, 7)], { sync: true });
+      const writer = database.writer();
+      // The caller's arrays, used again for each.
+      const key = bytes(0, 0);
+      const value = bytes(0);
+      for (let i = 0; i < 10_000; i++) {
+        key.set([i >> 8, i & 255]);
+        value[0] = i & 255;
+        writer.put(key, value);
+        if (i % 1_000 === 0) await writer.turn();
+      }
+      writer.del(bytes(7));
+      writer.put(bytes(39, 15), bytes(1));
+      writer.del(bytes(39, 14));
+      expect(await keys(database)).toEqual([7]);
+      await writer.write({ sync: true });
+      expect(database.getSync(bytes(39, 15))).toEqual(bytes(1));
+      expect(database.getSync(bytes(39, 13))).toEqual(bytes(13));
+      expect(database.getSync(bytes(39, 14))).toBeUndefined();
+      expect(database.getSync(bytes(7))).toBeUndefined();
+      expect((await keys(database)).length).toBe(9_999);
       await database.close();
+    });
+
+    test("what a writer gathered and abandoned, or had not written when its database was closed, never was", async () => {
+      const database = await disk.openDatabase("d", { create: true });
+      const abandoned = database.writer();
+      abandoned.put(bytes(1), bytes(1));
+      await abandoned.abandon();
+      const late = database.writer();
+      late.put(bytes(2), bytes(2));
+      await database.close();
+      await expect(late.write({ sync: true })).rejects.toMatchObject({ code: "DISK_FAILED" });
+      const again = await disk.openDatabase("d", { create: false });
+      expect(await keys(again)).toEqual([]);
+      await again.close();
     });
 
     test("a database that is not there is missing, one that is there is not made again", async () => {

@@ -164,9 +164,9 @@ export const MUTANTS: readonly Mutant[] = [
     edits: [
       {
         file: "src/storage/state-backend.ts",
-        find: '    ops.push({ kind: "put", key: META_KEY, value: encodeMeta(meta, this.#checksum) });\n    await this.#database.batch(ops, { sync: true });\n    this.#meta = meta;',
+        find: "      writer.put(META_KEY, encodeMeta(meta, this.#checksum));\n    } catch (error) {\n      await writer.abandon();\n      throw error;\n    }\n    await writer.write({ sync: true });\n    this.#meta = meta;",
         replace:
-          '    const old: StateMeta = { ...meta, index: this.#meta.index, term: this.#meta.term };\n    ops.push({ kind: "put", key: META_KEY, value: encodeMeta(old, this.#checksum) });\n    await this.#database.batch(ops, { sync: true });\n    await this.#database.batch([{ kind: "put", key: META_KEY, value: encodeMeta(meta, this.#checksum) }], { sync: false });\n    this.#meta = meta;',
+          '      const old: StateMeta = { ...meta, index: this.#meta.index, term: this.#meta.term };\n      writer.put(META_KEY, encodeMeta(old, this.#checksum));\n    } catch (error) {\n      await writer.abandon();\n      throw error;\n    }\n    await writer.write({ sync: true });\n    await this.#database.batch([{ kind: "put", key: META_KEY, value: encodeMeta(meta, this.#checksum) }], { sync: false });\n    this.#meta = meta;',
       },
     ],
     probe: KV_CRASH,

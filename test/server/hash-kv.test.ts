@@ -15,6 +15,7 @@ test("a hash reads the records that are on disk in bulk, those in memory there, 
       const database = await disk.openDatabase(path, options);
       return {
         batch: (ops, how) => database.batch(ops, how),
+        writer: () => database.writer(),
         getSync: (key) => {
           lookUps += 1;
           return database.getSync(key);

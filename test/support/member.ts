@@ -12,6 +12,16 @@ function withoutSync(disk: Disk): Disk {
       const database = await disk.openDatabase(path, options);
       const careless: Database = {
         batch: (ops) => database.batch(ops, { sync: false }),
+        writer: () => {
+          const writer = database.writer();
+          return {
+            put: (key, value) => writer.put(key, value),
+            del: (key) => writer.del(key),
+            turn: () => writer.turn(),
+            write: () => writer.write({ sync: false }),
+            abandon: () => writer.abandon(),
+          };
+        },
         getSync: (key) => database.getSync(key),
         iterate: (range) => database.iterate(range),
         snapshot: () => database.snapshot(),

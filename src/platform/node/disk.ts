@@ -13,6 +13,7 @@ import type {
   DatabaseIterator,
   DatabaseOp,
   DatabaseSnapshot,
+  DatabaseWriter,
   Disk,
   DiskFile,
   RangeOptions,
@@ -25,6 +26,7 @@ const { Level } = requireCommonJs("level") as typeof level;
 
 type Store = level.Level<Uint8Array, Uint8Array>;
 type StoreSnapshot = ReturnType<Store["snapshot"]>;
+type StoreBatch = ReturnType<Store["batch"]>;
 interface StoreIterator {
   nextv(count: number): Promise<[Uint8Array, Uint8Array][]>;
   close(): Promise<void>;
@@ -33,8 +35,6 @@ interface StoreIterator {
 const VIEW = { keyEncoding: "view", valueEncoding: "view" } as const;
 /** Larger than LevelDB's 4 MiB: fewer, larger tables. 64 MiB would cost 160 MB of memory. */
 const WRITE_BUFFER_BYTES = 8 << 20;
-/** Operations handed to LevelDB in one go: about 2 ms of the loop. */
-const SLICE = 2_000;
 /** Bytes an iterator fetches ahead. */
 const READ_AHEAD_BYTES = 1 << 20;
 
@@ -45,8 +45,6 @@ const TRUSTED_FILE_SYSTEMS: ReadonlySet<number> = new Set([0xef53, 0x58465342, 0
 export function isTrustedFileSystem(type: number): boolean {
   return TRUSTED_FILE_SYSTEMS.has(type);
 }
-
-const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
 /** LevelDB hands out Buffers, whose `slice` shares instead of copying. */
 const plain = (bytes: Uint8Array): Uint8Array => new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength);
@@ -140,6 +138,48 @@ class NodeIterator implements DatabaseIterator {
   }
 }
 
+class NodeWriter implements DatabaseWriter {
+  readonly #batch: StoreBatch;
+  readonly #path: string;
+
+  constructor(batch: StoreBatch, path: string) {
+    this.#batch = batch;
+    this.#path = path;
+  }
+
+  put(key: Uint8Array, value: Uint8Array): void {
+    try {
+      this.#batch.put(key, value);
+    } catch (error) {
+      throw diskError(error, "writing to", this.#path);
+    }
+  }
+
+  del(key: Uint8Array): void {
+    try {
+      this.#batch.del(key);
+    } catch (error) {
+      throw diskError(error, "writing to", this.#path);
+    }
+  }
+
+  turn(): Promise<void> {
+    return new Promise((resolve) => setImmediate(resolve));
+  }
+
+  async write({ sync }: { readonly sync: boolean }): Promise<void> {
+    try {
+      await this.#batch.write({ sync } as object);
+    } catch (error) {
+      throw diskError(error, "writing to", this.#path);
+    }
+  }
+
+  async abandon(): Promise<void> {
+    await this.#batch.close();
+  }
+}
+
 class NodeDatabase implements Database {
   readonly #store: Store;
   readonly #path: string;
@@ -158,19 +198,25 @@ class NodeDatabase implements Database {
         await this.#store.put(first.key, first.value, { sync } as object);
         return;
       }
-      const batch = this.#store.batch();
-      try {
-        for (let i = 0; i < ops.length; i++) {
-          if (i > 0 && i % SLICE === 0) await turn();
-          const op = ops[i]!;
-          if (op.kind === "put") batch.put(op.key, op.value);
-          else batch.del(op.key);
-        }
-      } catch (error) {
-        await batch.close();
-        throw error;
+    } catch (error) {
+      throw diskError(error, "writing to", this.#path);
+    }
+    const writer = this.writer();
+    try {
+      for (const op of ops) {
+        if (op.kind === "put") writer.put(op.key, op.value);
+        else writer.del(op.key);
       }
-      await batch.write({ sync } as object);
+    } catch (error) {
+      await writer.abandon();
+      throw error;
+    }
+    await writer.write({ sync });
+  }
+
+  writer(): DatabaseWriter {
+    try {
+      return new NodeWriter(this.#store.batch(), this.#path);
     } catch (error) {
       throw diskError(error, "writing to", this.#path);
     }
