@@ -1,7 +1,8 @@
-/** quorate as a contender: the build, with its defaults but for the quota. */
+/** quorate as a contender: the build, its members as `quorate cluster` starts them, with its defaults but for the quota. */
 import { rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { engineThreads } from "../../src/cli/launcher.ts";
 import { connect } from "../../src/node/connect.ts";
 import { freeBlock } from "../../src/platform/node/ports.ts";
 import type { Scratch } from "../support/scratch.ts";
@@ -48,7 +49,7 @@ export async function start(
       endpoint: `127.0.0.1:${port}`,
       isReady: () => isHealthy(`http://127.0.0.1:${port}`),
       logFile: logFile(scratch, `${name}-${own}`),
-      command: [process.execPath, ...nodeArgs, MAIN, "server", "--name", own, "--config", config],
+      command: [process.execPath, engineThreads(nodes), ...nodeArgs, MAIN, "server", "--name", own, "--config", config],
     });
   });
   await startAll(members);
@@ -74,7 +75,16 @@ export async function start(
       rmSync(join(dir, member.name), { recursive: true, force: true });
       await accepted(() => client.members.add([`ws://127.0.0.1:${port + 1}`]));
       member.start([
-        ...[process.execPath, MAIN, "server", "--name", member.name, "--dir", join(dir, member.name)],
+        ...[
+          process.execPath,
+          engineThreads(nodes),
+          MAIN,
+          "server",
+          "--name",
+          member.name,
+          "--dir",
+          join(dir, member.name),
+        ],
         ...["--join", others.join(","), "--quota-bytes", "-1"],
         ...["--listen-client-url", `ws://127.0.0.1:${port}`, "--listen-peer-url", `ws://127.0.0.1:${port + 1}`],
       ]);

@@ -1,6 +1,8 @@
 import { existsSync, readFileSync } from "node:fs";
+import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { expect, onTestFinished, test, vi } from "vitest";
+import { engineThreads } from "../../src/cli/launcher.ts";
 import { isAlive, quorate, start, startCluster, temporaryDir } from "./run.ts";
 
 const gone = (pids: readonly number[]): Promise<void> =>
@@ -17,6 +19,8 @@ test("a cluster starts, serves every command, stops on one SIGTERM and finds eve
   for (const [i, member] of ready.members.entries()) {
     expect(Object.keys(member)).toEqual(["name", "pid", "clientUrl", "peerUrl", "dir"]);
     expect(isAlive(member.pid)).toBe(true);
+    const proc = `/proc/${member.pid}/cmdline`;
+    if (existsSync(proc)) expect(readFileSync(proc, "utf8").split("\0")).toContain(engineThreads(3));
     expect(member.dir).toBe(join(dir, member.name));
     const base = Number(new URL(ready.members[0]!.clientUrl).port);
     expect([new URL(member.clientUrl).port, new URL(member.peerUrl).port].map(Number)).toEqual([
@@ -332,4 +336,9 @@ test("a second signal kills at once", async () => {
   onTestFinished(() => clearInterval(repeat));
   expect(await launcher.ended).toMatchObject({ code: 130 });
   await gone(ready.members.map((member) => member.pid));
+});
+
+test("members share the processors: a thread for each one's collector and compiler, or as many as there are to spare", () => {
+  expect(engineThreads(1_000)).toBe("--v8-pool-size=1");
+  expect(engineThreads(1)).toBe(`--v8-pool-size=${Math.min(4, availableParallelism())}`);
 });
