@@ -45,41 +45,47 @@ const code = await torment("bench", [], async ({ ready, endpoints, pids }) => {
   );
   const writer = await connect({ endpoints });
 
-  const begunAt = new Map<string, number>();
+  // What is kept for each put is kept in numbers: this process writes and reads all, and a stop of its own collector would
+  // be measured as the members'.
+  let phase = "";
+  let begunAt: Float64Array = new Float64Array(0);
   const propagations: number[] = [];
   let told = 0;
   const read = async (watch: Watch): Promise<void> => {
     for await (const { events } of watch) {
       const now = performance.now();
       for (const { kv } of events) {
-        const begun = begunAt.get(kv.text());
+        const [of, sent] = kv.text().split(" ");
         // A member that is behind tells of what was put before the watch was opened.
-        if (begun === undefined) continue;
+        if (of !== phase) continue;
         told += 1;
-        propagations.push(now - begun);
+        propagations.push(now - begunAt[Number(sent)]!);
       }
     }
   };
   /** At the constant rate, whatever the answers take. */
-  const write = async (phase: string): Promise<readonly number[]> => {
-    begunAt.clear();
-    const puts: number[] = [];
+  const write = async (name: string): Promise<readonly number[]> => {
+    phase = name;
     const everyMs = 1_000 / Number(values.rate);
-    const end = performance.now() + Number(values.seconds) * 1_000;
-    const underWay: Promise<void>[] = [];
-    for (let due = performance.now(), sent = 0; due < end; due += everyMs, sent++) {
-      const wait = due - performance.now();
-      if (wait > 1) await delay(wait);
-      const value = `${phase} ${sent}`;
-      const begun = performance.now();
-      begunAt.set(value, begun);
-      underWay.push(
-        writer.put(`w/${(sent * 7_919) % keys}`, value).then(() => {
-          puts.push(performance.now() - begun);
-        }),
-      );
-    }
-    await Promise.all(underWay);
+    const count = Math.floor(Number(values.rate) * Number(values.seconds));
+    begunAt = new Float64Array(count);
+    const puts: number[] = [];
+    await new Promise<void>((resolve, reject) => {
+      const put = async (sent: number): Promise<void> => {
+        begunAt[sent] = performance.now();
+        await writer.put(`w/${(sent * 7_919) % keys}`, `${name} ${sent}`);
+        puts.push(performance.now() - begunAt[sent]!);
+        if (puts.length === count) resolve();
+      };
+      const begin = async (): Promise<void> => {
+        for (let due = performance.now(), sent = 0; sent < count; due += everyMs, sent++) {
+          const wait = due - performance.now();
+          if (wait > 1) await delay(wait);
+          put(sent).catch(reject);
+        }
+      };
+      begin().catch(reject);
+    });
     return puts;
   };
   const unwatched = await write("unwatched");
