@@ -71,11 +71,19 @@ export async function runMember(run: MemberRun): Promise<void> {
 }
 
 async function openAndServe(run: MemberRun, stopped: Promise<Stop>): Promise<void> {
-  const [{ Node }, { createLogger }, { formatId }, { giveBackAtRest, v8Engine }, { NodeClock }] = await Promise.all([
+  const [
+    { Node },
+    { createLogger },
+    { formatId },
+    { giveBackAtRest, v8Engine },
+    { giveRoom, v8Collections },
+    { NodeClock },
+  ] = await Promise.all([
     import("../node/node.ts"),
     import("./logging.ts"),
     import("../base/ids.ts"),
     import("../platform/node/rest.ts"),
+    import("../platform/node/room.ts"),
     import("../platform/node/clock.ts"),
   ]);
   const waiting = new AbortController();
@@ -109,8 +117,10 @@ async function openAndServe(run: MemberRun, stopped: Promise<Stop>): Promise<voi
 
   const engine = v8Engine();
   const rest = engine === undefined ? undefined : giveBackAtRest(new NodeClock(), engine);
+  const room = giveRoom(new NodeClock(), v8Collections());
   const end = await Promise.race([stopped.then((how) => ({ how })), node.onStopped.then((error) => ({ error }))]);
   rest?.cancel();
+  room.cancel();
   if ("error" in end) {
     if (end.error !== undefined) throw end.error;
     return;
