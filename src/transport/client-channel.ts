@@ -346,16 +346,20 @@ class SocketChannel implements ClientChannel {
     this.#cancelled = [];
     this.#asks = [];
     let writer = new FrameWriter(this.#lastFrameBytes);
+    const makeRoom = (bytes: number): void => {
+      if (writer.length === 0 || writer.length + bytes <= this.#frameBytes) return;
+      this.#send(writer);
+      writer = new FrameWriter(this.#lastFrameBytes);
+    };
     for (const call of cancelled) writer.cancel(call);
     for (const { bytes, write } of asks) {
-      if (writer.length > 0 && writer.length + bytes > this.#frameBytes) writer = this.#send(writer);
+      makeRoom(bytes);
       write(writer);
     }
     for (const pending of queue) {
       // Whoever gave up before the bytes left was told "rejected": they must not leave any more.
       if (pending.body === undefined) continue;
-      const length = MESSAGE_OVERHEAD + CALL_HEADER + OPERATION_BYTES + pending.body.length;
-      if (writer.length > 0 && writer.length + length > this.#frameBytes) writer = this.#send(writer);
+      makeRoom(MESSAGE_OVERHEAD + CALL_HEADER + OPERATION_BYTES + pending.body.length);
       writer.call(pending.call, pending.timeoutMs, pending.signal !== undefined, pending.operation, pending.body);
       pending.body = undefined;
     }
@@ -366,11 +370,10 @@ class SocketChannel implements ClientChannel {
     return Math.min(FRAME_BYTES, this.#hello.maxMessageBytes);
   }
 
-  /** The next writer: as large as this frame became, for loads come in waves of equal size. */
-  #send(writer: FrameWriter): FrameWriter {
+  #send(writer: FrameWriter): void {
+    // For the next writer: loads come in waves of equal size.
     this.#lastFrameBytes = Math.min(FRAME_BYTES, Math.max(1_024, writer.length));
     this.#connection.send(writer.finish());
-    return new FrameWriter(this.#lastFrameBytes);
   }
 
   #onFrame(frame: Uint8Array): void {
