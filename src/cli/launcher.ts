@@ -201,11 +201,13 @@ class Launcher {
   }
 
   #start(slot: Slot): void {
+    // Whoever says how many has the last word; the environment would not, against an argument.
+    const ownThreads = process.env.NODE_OPTIONS?.includes("--v8-pool-size") ? [] : [engineThreads(this.#slots.length)];
     // The same interpreter and loaders as this process: Node on the build, or tsx on the source.
     const child = fork(mainFile(), ["server", "--launched", "--name", slot.name, "--config", this.#configFile], {
       stdio: ["ignore", 2, 2, "ipc"],
       env: memberEnvironment(),
-      execArgv: [engineThreads(this.#slots.length), ...process.execArgv.filter((arg) => !arg.startsWith("--inspect"))],
+      execArgv: [...ownThreads, ...process.execArgv.filter((arg) => !arg.startsWith("--inspect"))],
     });
     slot.child = child;
     slot.ready = undefined;

@@ -3,7 +3,7 @@
  * and durable (N13). It becomes the state only through a WAL record that names its generation.
  */
 import type { Checksum } from "../platform/checksum.ts";
-import type { Database, DatabaseOp, Disk } from "../platform/disk.ts";
+import type { Database, DatabaseWriter, Disk } from "../platform/disk.ts";
 import type { EntryId } from "../raft/entry.ts";
 import { badStream } from "./snapshot-format.ts";
 import { SnapshotReader } from "./snapshot-reader.ts";
@@ -31,8 +31,8 @@ export class SnapshotReceiver {
   readonly #path: string;
   readonly #reader: SnapshotReader;
   #database: Database | undefined;
-  #ops: DatabaseOp[] = [];
-  #opBytes = 0;
+  #writer: DatabaseWriter | undefined;
+  #writerBytes = 0;
   /** Of all records. */
   #bytes = 0;
   /** The write under way: the next batch gathers meanwhile. */
@@ -51,8 +51,7 @@ export class SnapshotReceiver {
       checksum: options.checksum,
       onRecord: (key, stored, value) => {
         options.onRecord?.(key, value);
-        this.#ops.push({ kind: "put", key, value: stored });
-        this.#opBytes += key.length + stored.length;
+        this.#put(key, stored);
         this.#bytes += key.length + stored.length;
       },
     });
@@ -84,10 +83,10 @@ export class SnapshotReceiver {
    */
   async chunk(bytes: Uint8Array): Promise<void> {
     this.#reader.chunk(bytes);
-    if (this.#opBytes >= BATCH_BYTES) await this.#write();
+    if (this.#writerBytes >= BATCH_BYTES) await this.#write();
   }
 
-  /** The new state, verified whole and durable, not yet live. */
+  /** The new state, not yet live: its stream verified whole, all of it durable. */
   async finish(): Promise<StateBackend> {
     const { stored, meta } = this.#reader.finish();
     const { index, term } = meta;
@@ -95,17 +94,23 @@ export class SnapshotReceiver {
       throw badStream(`it stands at entry ${index} of term ${term} instead of ${this.#at.index} of ${this.#at.term}`);
     }
     // Last of all: a database without it is nothing.
-    this.#ops.push({ kind: "put", key: META_KEY, value: stored });
+    this.#put(META_KEY, stored);
     await this.#write();
     await this.#writing;
     await this.#close();
-    await this.#disk.rename(this.#path, statePath(this.#generation));
-    return StateBackend.open({
-      disk: this.#disk,
-      generation: this.#generation,
-      checksum: this.#checksum,
-      recordBytes: this.#bytes,
-    });
+    const path = statePath(this.#generation);
+    await this.#disk.rename(this.#path, path);
+    try {
+      return await StateBackend.open({
+        disk: this.#disk,
+        generation: this.#generation,
+        checksum: this.#checksum,
+        recordBytes: this.#bytes,
+      });
+    } catch (error) {
+      await this.#disk.remove(path);
+      throw error;
+    }
   }
 
   /** Leaves nothing behind. Safe at any time but during another call. */
@@ -121,14 +126,22 @@ export class SnapshotReceiver {
     await database?.close();
   }
 
+  #put(key: Uint8Array, stored: Uint8Array): void {
+    if (this.#database === undefined) throw badStream("it was aborted");
+    this.#writer ??= this.#database.writer();
+    this.#writer.put(key, stored);
+    this.#writerBytes += key.length + stored.length;
+  }
+
   /** Begins to write what was gathered, once the write before it is durable. */
   async #write(): Promise<void> {
     await this.#writing;
-    if (this.#database === undefined) throw badStream("it was aborted");
-    this.#writing = this.#database.batch(this.#ops, { sync: true });
+    const writer = this.#writer;
+    if (this.#database === undefined || writer === undefined) throw badStream("it was aborted");
+    this.#writing = writer.write({ sync: true });
     // Whoever waits for it next is told.
     this.#writing.catch(() => {});
-    this.#ops = [];
-    this.#opBytes = 0;
+    this.#writer = undefined;
+    this.#writerBytes = 0;
   }
 }

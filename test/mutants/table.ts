@@ -172,6 +172,18 @@ export const MUTANTS: readonly Mutant[] = [
     probe: KV_CRASH,
   },
   {
+    id: "s-snapshot-forgets-a-failed-batch",
+    what: "a received snapshot goes on behind a batch that could not be written",
+    edits: [
+      {
+        file: "src/storage/snapshot-stream.ts",
+        find: "  async #write(): Promise<void> {\n    await this.#writing;\n",
+        replace: "  async #write(): Promise<void> {\n",
+      },
+    ],
+    probe: { kind: "rule", file: "test/storage/failed-writes.test.ts", name: "whichever of them fails" },
+  },
+  {
     id: "d-acknowledge-before-write",
     catalogue: ["B10", "B09"],
     what: "the driver reports a batch as durable before it is written",

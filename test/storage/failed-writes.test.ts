@@ -8,11 +8,12 @@ import { MemoryDisk } from "../../src/platform/memory-disk.ts";
 import { NodeDisk } from "../../src/platform/node/disk.ts";
 import { type DataDir, probeDataDir } from "../../src/storage/data-dir.ts";
 import { SnapshotReceiver } from "../../src/storage/snapshot-stream.ts";
+import { createState, StateBackend, type StateRecord } from "../../src/storage/state-backend.ts";
 import { FastClock } from "../support/clock.ts";
 import { temporaryDirectory } from "../support/disks.ts";
 import { seededRandom } from "../support/random.ts";
 import { testSeed } from "../support/seed.ts";
-import { batch, checksum, hard } from "../support/storage.ts";
+import { batch, checksum, hard, revisionKey } from "../support/storage.ts";
 import { at, create, expectRecords, open, restart, resume, run } from "./member.ts";
 
 const seed = testSeed();
@@ -160,6 +161,47 @@ describe(`in memory (seed ${seed})`, () => {
     await run(dir, LAST + 1, LAST + 2);
     await expectAcknowledged(disk, LAST + 2, LAST + 2);
     expect(await disk.list("")).toEqual(["state-1", "tail", "wal"]);
+  });
+
+  test("a snapshot of many batches is refused whichever of them fails, and nothing of it stays", async () => {
+    const sender = newDisk();
+    // 4 MiB, where a batch is about one.
+    const records = Array.from(
+      { length: 64 },
+      (_, i): StateRecord => [revisionKey(i + 1), new Uint8Array(64 << 10).fill(i)],
+    );
+    await createState(sender, "state-1", at(9, 1), records, checksum);
+    const source = await StateBackend.open({ disk: sender, generation: 1, checksum });
+    const snapshot = source.snapshot();
+    const chunks: Uint8Array[] = [];
+    for await (const chunk of snapshot.stream(1)) chunks.push(chunk);
+    await snapshot.close();
+    let failures = 0;
+    for (let nth = 1; ; nth++) {
+      const disk = newDisk(nth);
+      let seen = 0;
+      disk.onStep = (what, path) => {
+        if (what === "begin batch" && ++seen === nth) disk.failNextWrite("DISK_FAILED", path);
+      };
+      const receiver = await SnapshotReceiver.begin(disk, { generation: 2, session: 1, at: at(9, 1), checksum });
+      const end = await (async () => {
+        for (const chunk of chunks) await receiver.chunk(chunk);
+        return receiver.finish();
+      })().catch((error: { code: string }) => error.code);
+      if (end instanceof StateBackend) {
+        expect(seen).toBeLessThan(nth);
+        let count = 0;
+        await end.scan(() => count++);
+        expect(count).toBe(records.length);
+        break;
+      }
+      expect(end).toBe("DISK_FAILED");
+      failures++;
+      await receiver.abort();
+      await expect(receiver.chunk(chunks[0]!)).rejects.toMatchObject({ code: "INVALID_REQUEST" });
+      expect(await disk.list("")).toEqual([]);
+    }
+    expect(failures).toBeGreaterThan(3);
   });
 });
 
