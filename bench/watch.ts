@@ -17,6 +17,8 @@ const { values } = parseArgs({
   options: {
     watchers: { type: "string", default: "10000" },
     seconds: { type: "string", default: "10" },
+    /** Before that, with the watchers: V8 compiles what it has seen run. Printed apart. */
+    "warm-up": { type: "string", default: "10" },
     /** That they watch. Default: as many as watchers; with 1 each put is told to all. */
     keys: { type: "string" },
     /** Puts a second, spread over the watched keys. */
@@ -49,7 +51,7 @@ const code = await torment("bench", [], async ({ ready, endpoints, pids }) => {
   // be measured as the members'.
   let phase = "";
   let begunAt: Float64Array = new Float64Array(0);
-  const propagations: number[] = [];
+  let propagations: number[] = [];
   let told = 0;
   const read = async (watch: Watch): Promise<void> => {
     for await (const { events } of watch) {
@@ -64,10 +66,10 @@ const code = await torment("bench", [], async ({ ready, endpoints, pids }) => {
     }
   };
   /** At the constant rate, whatever the answers take. */
-  const write = async (name: string): Promise<readonly number[]> => {
+  const write = async (name: string, seconds: number): Promise<readonly number[]> => {
     phase = name;
     const everyMs = 1_000 / Number(values.rate);
-    const count = Math.floor(Number(values.rate) * Number(values.seconds));
+    const count = Math.floor(Number(values.rate) * seconds);
     begunAt = new Float64Array(count);
     const puts: number[] = [];
     await new Promise<void>((resolve, reject) => {
@@ -88,13 +90,17 @@ const code = await torment("bench", [], async ({ ready, endpoints, pids }) => {
     });
     return puts;
   };
-  const unwatched = await write("unwatched");
+  const unwatched = await write("unwatched", Number(values.seconds));
   const opening = performance.now();
   const watches = Array.from({ length: watchers }, (_, i) => clients[i % CONNECTIONS]!.watch(`w/${i % keys}`));
   await Promise.all(watches.map((watch) => watch.opened()));
   const openMs = performance.now() - opening;
   const readers = watches.map(read);
-  const puts = await write("watched");
+  await write("cold", Number(values["warm-up"]));
+  const cold = propagations;
+  propagations = [];
+  told = 0;
+  const puts = await write("watched", Number(values.seconds));
   const due = puts.length * (watchers / keys);
   for (let waited = 0; told < due && waited < TOLD_MAX_MS; waited += 10) await delay(10);
   await Promise.all(watches.map((watch) => watch.close()));
@@ -133,6 +139,7 @@ const code = await torment("bench", [], async ({ ready, endpoints, pids }) => {
     unwatchedPutP99Ms: quantile(unwatched, 0.99),
     putP50Ms: quantile(puts, 0.5),
     putP99Ms: quantile(puts, 0.99),
+    coldPropagationP99Ms: quantile(cold, 0.99),
     propagationP50Ms: quantile(propagations, 0.5),
     propagationP99Ms: quantile(propagations, 0.99),
     ratio: Number((quantile(propagations, 0.99) / quantile(puts, 0.5)).toFixed(2)),
