@@ -117,10 +117,12 @@ async function openAndServe(run: MemberRun, stopped: Promise<Stop>): Promise<voi
 
   const engine = v8Engine();
   const rest = engine === undefined ? undefined : giveBackAtRest(new NodeClock(), engine);
-  const room = giveRoom(new NodeClock(), v8Collections());
+  const collections = v8Collections();
+  const room = giveRoom(new NodeClock(), collections);
   const end = await Promise.race([stopped.then((how) => ({ how })), node.onStopped.then((error) => ({ error }))]);
   rest?.cancel();
   room.cancel();
+  collections.close();
   if ("error" in end) {
     if (end.error !== undefined) throw end.error;
     return;
