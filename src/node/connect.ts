@@ -40,7 +40,7 @@ export function endpointUrl(endpoint: string): string {
 
 /** A client of a running cluster. Connects lazily; close it when done (`await using`). */
 export async function connect(options: ConnectOptions = {}): Promise<Client> {
-  keepSlabs();
+  useNodeBytes();
   // A call that waits for its next attempt has no socket that would keep the process alive meanwhile: the clock's timers do.
   const clock = new NodeClock();
   const random = new NodeRandom();

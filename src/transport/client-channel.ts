@@ -58,7 +58,7 @@ export interface ChannelOptions {
   /** Calls under way at one time, and the bytes of their requests; the server's own limits hold too. */
   readonly maxCalls?: number | undefined;
   readonly maxCallBytes?: number | undefined;
-  /** A server that has been silent for as long is pinged. Default 1,000. */
+  /** A server that has been silent for as long is pinged; later where nothing is awaited of it. Default 1,000. */
   readonly keepAliveTimeMs?: number | undefined;
   /** One that stays silent for as long after that counts as lost. Default 3,000. */
   readonly keepAliveTimeoutMs?: number | undefined;
@@ -79,6 +79,9 @@ export interface ClientChannel extends Channel {
 const GRACE_MS = 200;
 /** Beats of the watch over a silent server in one `keepAliveTimeMs`. */
 const BEATS = 2;
+/** A server of which nothing is awaited is pinged after as many `keepAliveTimeMs`, and after `IDLE_MS` where that is less. */
+const IDLE_TIMES = 5;
+const IDLE_MS = 5_000;
 
 /** A watch stream's end here. */
 interface Watching {
@@ -180,7 +183,10 @@ class SocketChannel implements ClientChannel {
   readonly #deadlines: DeadlineTimer;
   readonly #beat: Timer;
   readonly #lostBeats: number;
+  readonly #idleBeats: number;
   #silentBeats = 0;
+  /** Passed while nothing was awaited, and not counted as silent. */
+  #spareBeats = 0;
   #frames = 0;
   readonly #suspectMs: number;
   #suspicion: Timer | undefined;
@@ -207,6 +213,7 @@ class SocketChannel implements ClientChannel {
     const beatMs = pingAfterMs / BEATS;
     const silentMs = options.keepAliveTimeoutMs ?? 3_000;
     this.#lostBeats = BEATS + Math.ceil(silentMs / beatMs);
+    this.#idleBeats = Math.floor(Math.min(IDLE_TIMES * pingAfterMs, Math.max(pingAfterMs, IDLE_MS)) / beatMs) - BEATS;
     this.#suspectMs = silentMs / 3;
     this.#beat = this.#clock.every(beatMs, () => this.#watch());
     connection.onFrame = (frame) => this.#onFrame(plainBytes(frame));
@@ -378,6 +385,7 @@ class SocketChannel implements ClientChannel {
 
   #onFrame(frame: Uint8Array): void {
     this.#silentBeats = 0;
+    this.#spareBeats = 0;
     this.#frames += 1;
     try {
       decodeFrame(frame, (message) => this.#onMessage(message));
@@ -483,11 +491,21 @@ class SocketChannel implements ClientChannel {
 
   /**
    * Counts beats, not time: after a stall of this process what the server sent in between is read before the next beat.
+   * Thousands of clients that have nothing to ask would otherwise keep a server busy with their pings; whoever asks again
+   * has the server pinged with the next beat.
    */
   #watch(): void {
+    if (this.#silentBeats === BEATS - 1 && this.#isIdle && this.#spareBeats < this.#idleBeats) {
+      this.#spareBeats += 1;
+      return;
+    }
     this.#silentBeats += 1;
     if (this.#silentBeats >= this.#lostBeats) this.#lost();
     else if (this.#silentBeats >= BEATS) this.#ping();
+  }
+
+  get #isIdle(): boolean {
+    return this.#pending.size === 0 && this.#watching.size === 0;
   }
 
   #ping(): void {

@@ -445,6 +445,45 @@ describe("a silent server", () => {
     await rig.world.settle(channel.closed, 10_000);
   });
 
+  test("of which nothing is awaited is pinged a fifth as often", async () => {
+    const rig = await Rig.open();
+    const pings = (): number => rig.sentByClients.length;
+    const idle = await rig.channel();
+    const greeted = pings();
+    await rig.world.runFor(60_000);
+    expect(pings() - greeted).toBeGreaterThanOrEqual(11);
+    expect(pings() - greeted).toBeLessThanOrEqual(12);
+    const call = idle.call(put("a"), { timeoutMs: 120_000 });
+    const asked = pings();
+    await rig.world.runFor(60_000);
+    expect(pings() - asked).toBeGreaterThanOrEqual(55);
+    rig.held[0]!.resolve(PUT_ANSWER);
+    await rig.world.settle(call);
+  });
+
+  test("that went while nothing was asked is found dead as soon when something is", async () => {
+    const rig = await Rig.open();
+    const channel = await rig.channel();
+    await rig.world.runFor(2_000);
+    rig.world.network.cut("server", "client");
+    await rig.world.runFor(2_000);
+    const { error, afterMs } = await rig.failure(channel.call(put("a"), { timeoutMs: 60_000 }));
+    expect(error).toMatchObject({ code: "CONNECTION_LOST", outcome: "unknown" });
+    expect(afterMs).toBeLessThan(5_000);
+  });
+
+  test("is found dead by calls that each give up sooner than that takes", async () => {
+    const rig = await Rig.open();
+    const channel = await rig.channel();
+    await rig.world.runFor(2_000);
+    rig.world.network.cut("server", "client");
+    const begun = rig.world.clock.now();
+    for (let code: unknown = "TIMEOUT"; code === "TIMEOUT"; ) {
+      code = (await rig.failure(channel.call(put("a"), { timeoutMs: 300 }))).error.code;
+    }
+    expect(rig.world.clock.now() - begun).toBeLessThan(6_000);
+  });
+
   test("one that only answers pings lives on", async () => {
     const rig = await Rig.open();
     const channel = await rig.channel();
