@@ -2,6 +2,7 @@
  * The chained hash of everything replicated. Equal on all members at equal applied index, whatever each has compacted
  * or restarted meanwhile. It finds divergence; it is no defence against somebody who wants two states to look alike.
  */
+import { viewOf } from "../base/bytes.ts";
 
 /** Two MurmurHash3 lanes with constants of their own; each word goes into both. About 1 ns a byte. */
 export class StateHash {
@@ -50,10 +51,9 @@ export class StateHash {
     const length = bytes.length - from;
     this.word(length);
     const whole = from + (length & ~3);
+    const view = viewOf(bytes);
     let i = from;
-    for (; i < whole; i += 4) {
-      this.word(bytes[i]! | (bytes[i + 1]! << 8) | (bytes[i + 2]! << 16) | (bytes[i + 3]! << 24));
-    }
+    for (; i < whole; i += 4) this.word(view.getInt32(i, true));
     let rest = 0;
     for (let shift = 0; i < bytes.length; i++, shift += 8) rest |= bytes[i]! << shift;
     if (whole < bytes.length) this.word(rest);

@@ -4,7 +4,7 @@ import { Client } from "../client/client.ts";
 import { silent } from "../platform/log.ts";
 import { NodeClock } from "../platform/node/clock.ts";
 import { NodeRandom } from "../platform/node/random.ts";
-import { keepSlabs } from "../platform/node/slabs.ts";
+import { useNodeBytes } from "../platform/node/bytes.ts";
 import { connectChannel } from "../transport/client-channel.ts";
 import { WebSocketNetwork } from "../transport/node/websocket.ts";
 
@@ -15,7 +15,7 @@ export interface ConnectOptions {
   readonly dialTimeoutMs?: number;
   /** Milliseconds a call may take in all. Default 5,000. */
   readonly timeoutMs?: number;
-  /** A member that has been silent for as long is pinged. Default 1,000. */
+  /** A member of which something is awaited is pinged when it has been silent for as long. Default 1,000. */
   readonly keepAliveTimeMs?: number;
   /** One that stays silent for as long after that counts as lost. Default 3,000. */
   readonly keepAliveTimeoutMs?: number;

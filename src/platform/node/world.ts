@@ -2,11 +2,11 @@
 import { createHmac } from "node:crypto";
 import { type Logger, silent } from "../log.ts";
 import type { World } from "../world.ts";
+import { useNodeBytes } from "./bytes.ts";
 import { nodeChecksum } from "./checksum.ts";
 import { NodeClock } from "./clock.ts";
 import { NodeDisk } from "./disk.ts";
 import { NodeRandom } from "./random.ts";
-import { keepSlabs } from "./slabs.ts";
 
 export interface NodeWorldOptions {
   /** The data directory; made when the first file is. */
@@ -15,7 +15,7 @@ export interface NodeWorldOptions {
 }
 
 export function nodeWorld({ dir, log }: NodeWorldOptions): World {
-  keepSlabs();
+  useNodeBytes();
   return {
     clock: new NodeClock(),
     random: new NodeRandom(),
