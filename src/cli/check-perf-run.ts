@@ -3,7 +3,7 @@ import { randomFillSync } from "node:crypto";
 import { encodeUtf8 } from "../base/bytes.ts";
 import type { Client } from "../client/client.ts";
 import { connect } from "../node/connect.ts";
-import { Latencies, type Load, verdict } from "./check-perf.ts";
+import { Latencies, type Load, Rate, verdict } from "./check-perf.ts";
 import { fail } from "./exit.ts";
 import { type Globals, withClient } from "./globals.ts";
 import { ProgressBar } from "./progress.ts";
@@ -16,8 +16,6 @@ const VALUE = new Uint8Array(1_024);
 const CLEANUP_MS = 30_000;
 /** A write is given as long as it takes: how long that was is what is judged. */
 const NO_LIMIT_MS = 3_600_000;
-/** Writes that may be caught up with at once, as a share of a second's: a timer is late by about as much. */
-const BURST = 0.01;
 
 export interface PerfCheck {
   readonly load: Load;
@@ -54,7 +52,12 @@ export async function checkPerf(globals: Globals, check: PerfCheck): Promise<boo
       const keys = new Keys(prefix);
       const begun = performance.now();
       const until = begun + durationMs;
-      const rate = new Rate(load.rate, () => performance.now() < until && !signal.aborted);
+      const rate = new Rate(
+        load,
+        () => performance.now(),
+        (now) => now < until && !signal.aborted,
+      );
+      const released = setInterval(() => rate.release(), 1);
       const drawn = setInterval(() => bar.show((performance.now() - begun) / 1000, durationMs / 1000), 200);
       try {
         await Promise.all(
@@ -74,6 +77,7 @@ export async function checkPerf(globals: Globals, check: PerfCheck): Promise<boo
         seconds = (performance.now() - begun) / 1000;
       } finally {
         clearInterval(drawn);
+        clearInterval(released);
         rate.stop();
       }
       bar.show(durationMs / 1000, durationMs / 1000);
@@ -123,50 +127,5 @@ class Keys {
     key.set(this.#drawn.subarray(this.#at, this.#at + RANDOM_BYTES), this.#prefix.length);
     this.#at += RANDOM_BYTES;
     return key;
-  }
-}
-
-/** Turns at an even rate, first come first served. */
-class Rate {
-  readonly #perMs: number;
-  readonly #most: number;
-  readonly #goesOn: () => boolean;
-  readonly #waiting: ((goesOn: boolean) => void)[] = [];
-  readonly #timer: NodeJS.Timeout;
-  #turns = 1;
-  #at = performance.now();
-
-  constructor(perSecond: number, goesOn: () => boolean) {
-    this.#perMs = perSecond / 1000;
-    this.#most = Math.max(1, perSecond * BURST);
-    this.#goesOn = goesOn;
-    this.#timer = setInterval(() => this.#release(), 1);
-  }
-
-  /** False once it is over. */
-  turn(): Promise<boolean> {
-    return new Promise((resolve) => {
-      this.#waiting.push(resolve);
-      this.#release();
-    });
-  }
-
-  stop(): void {
-    clearInterval(this.#timer);
-    for (const resolve of this.#waiting.splice(0)) resolve(false);
-  }
-
-  #release(): void {
-    const now = performance.now();
-    this.#turns = Math.min(this.#most, this.#turns + (now - this.#at) * this.#perMs);
-    this.#at = now;
-    if (!this.#goesOn()) {
-      for (const resolve of this.#waiting.splice(0)) resolve(false);
-      return;
-    }
-    while (this.#turns >= 1 && this.#waiting.length > 0) {
-      this.#turns -= 1;
-      this.#waiting.shift()!(true);
-    }
   }
 }

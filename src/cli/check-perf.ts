@@ -16,6 +16,55 @@ export const LOADS: Readonly<Record<string, Load>> = {
   ...{ l: LARGE, large: LARGE, xl: XLARGE, xLarge: XLARGE },
 };
 
+/**
+ * Turns at the load's rate, first come first served. Where nobody takes them, as many as there are clients wait, as etcdctl
+ * queues one write for each: what a stall of the cluster held up may be caught up with, and no more than that.
+ */
+export class Rate {
+  readonly #perMs: number;
+  readonly #most: number;
+  readonly #now: () => number;
+  readonly #goesOn: (now: number) => boolean;
+  readonly #waiting: ((goesOn: boolean) => void)[] = [];
+  #turns = 1;
+  #at: number;
+
+  constructor({ rate, clients }: Load, now: () => number, goesOn: (now: number) => boolean) {
+    this.#perMs = rate / 1000;
+    this.#most = clients;
+    this.#now = now;
+    this.#goesOn = goesOn;
+    this.#at = now();
+  }
+
+  /** False once it is over. */
+  turn(): Promise<boolean> {
+    return new Promise((resolve) => {
+      this.#waiting.push(resolve);
+      this.release();
+    });
+  }
+
+  /** Call it often: gives the turns that are due by now. */
+  release(): void {
+    const now = this.#now();
+    this.#turns = Math.min(this.#most, this.#turns + (now - this.#at) * this.#perMs);
+    this.#at = now;
+    if (!this.#goesOn(now)) {
+      this.stop();
+      return;
+    }
+    while (this.#turns >= 1 && this.#waiting.length > 0) {
+      this.#turns -= 1;
+      this.#waiting.shift()!(true);
+    }
+  }
+
+  stop(): void {
+    for (const resolve of this.#waiting.splice(0)) resolve(false);
+  }
+}
+
 /** Counts what is needed of any number of latencies, in seconds. */
 export class Latencies {
   count = 0;

@@ -1,6 +1,6 @@
 /** `check perf`: how figures are judged, and a short run against a real member. */
 import { describe, expect, test } from "vitest";
-import { Latencies, LOADS, verdict } from "../../src/cli/check-perf.ts";
+import { Latencies, LOADS, Rate, verdict } from "../../src/cli/check-perf.ts";
 import { quorate, start, temporaryDir } from "./run.ts";
 
 function figures(latencies: readonly number[], seconds: number, errors: readonly (readonly [string, number])[] = []) {
@@ -57,6 +57,60 @@ describe("verdict", () => {
         [15_000, 1_000],
       ],
     ]);
+  });
+});
+
+describe("the rate of writes", () => {
+  function rig(load = LOADS.l!) {
+    const clock = { now: 0 };
+    let given = 0;
+    let ended = 0;
+    const rate = new Rate(
+      load,
+      () => clock.now,
+      (now) => now < 10_000,
+    );
+    const ask = (): void => {
+      void rate.turn().then((goesOn) => {
+        if (goesOn) given += 1;
+        else ended += 1;
+      });
+    };
+    const pass = async (ms: number): Promise<void> => {
+      clock.now += ms;
+      rate.release();
+      await Promise.resolve();
+    };
+    return { rate, ask, pass, given: () => given, ended: () => ended };
+  }
+
+  test("is even, however late the timer", async () => {
+    const { ask, pass, given } = rig();
+    for (let i = 0; i < 500; i++) ask();
+    let asked = 500;
+    for (const ms of [1, 1, 3, 20, 1, 0.5, 13.5, 60]) {
+      await pass(ms);
+      for (; asked < given() + 500; asked++) ask();
+    }
+    expect(given()).toBe(1 + 800);
+  });
+
+  test("of what nobody took, no more waits than one write for each client", async () => {
+    const { ask, pass, given } = rig();
+    await pass(2_000);
+    for (let i = 0; i < 2_000; i++) ask();
+    await pass(0);
+    expect(given()).toBe(500);
+    await pass(10);
+    expect(given()).toBe(580);
+  });
+
+  test("ends for all who wait", async () => {
+    const { ask, pass, given, ended } = rig();
+    for (let i = 0; i < 500; i++) ask();
+    await pass(10_000);
+    expect(given()).toBe(1);
+    expect(ended()).toBe(499);
   });
 });
 
