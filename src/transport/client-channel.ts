@@ -77,11 +77,14 @@ export interface ClientChannel extends Channel {
 
 /** The server's own error knows more than ours: it is given this much longer than the call's time. */
 const GRACE_MS = 200;
-/** Beats of the watch over a silent server in one `keepAliveTimeMs`. */
+/** Beats of the watch over a silent server in one `keepAliveTimeMs`, at the least. */
 const BEATS = 2;
-/** A server of which nothing is awaited is pinged after as many `keepAliveTimeMs`, and after `IDLE_MS` where that is less. */
-const IDLE_TIMES = 5;
-const IDLE_MS = 5_000;
+const BEAT_MAX_MS = 2_500;
+/** Who has itself said nothing for as many `keepAliveTimeMs` pings too. */
+const MUTE_TIMES = 5;
+/** But after no more than the first, unless `keepAliveTimeMs` is longer, and never after more than the second. */
+const MUTE_MS = 5_000;
+const MUTE_MAX_MS = 10_000;
 
 /** A watch stream's end here. */
 interface Watching {
@@ -182,11 +185,13 @@ class SocketChannel implements ClientChannel {
   #lastFrameBytes = 1_024;
   readonly #deadlines: DeadlineTimer;
   readonly #beat: Timer;
+  readonly #pingBeats: number;
   readonly #lostBeats: number;
-  readonly #idleBeats: number;
+  readonly #speakBeats: number;
+  /** Since the server spoke. */
   #silentBeats = 0;
-  /** Passed while nothing was awaited, and not counted as silent. */
-  #spareBeats = 0;
+  /** Since this side spoke. */
+  #muteBeats = 0;
   #frames = 0;
   readonly #suspectMs: number;
   #suspicion: Timer | undefined;
@@ -210,10 +215,12 @@ class SocketChannel implements ClientChannel {
     });
     this.#deadlines = new DeadlineTimer(this.#clock, (now) => this.#expire(now));
     const pingAfterMs = options.keepAliveTimeMs ?? 1_000;
-    const beatMs = pingAfterMs / BEATS;
+    const beatMs = Math.min(pingAfterMs / BEATS, BEAT_MAX_MS);
     const silentMs = options.keepAliveTimeoutMs ?? 3_000;
-    this.#lostBeats = BEATS + Math.ceil(silentMs / beatMs);
-    this.#idleBeats = Math.floor(Math.min(IDLE_TIMES * pingAfterMs, Math.max(pingAfterMs, IDLE_MS)) / beatMs) - BEATS;
+    const muteMs = Math.min(MUTE_TIMES * pingAfterMs, Math.max(pingAfterMs, MUTE_MS), MUTE_MAX_MS);
+    this.#pingBeats = Math.ceil(pingAfterMs / beatMs);
+    this.#lostBeats = this.#pingBeats + Math.ceil(silentMs / beatMs);
+    this.#speakBeats = Math.floor(muteMs / beatMs);
     this.#suspectMs = silentMs / 3;
     this.#beat = this.#clock.every(beatMs, () => this.#watch());
     connection.onFrame = (frame) => this.#onFrame(plainBytes(frame));
@@ -380,12 +387,12 @@ class SocketChannel implements ClientChannel {
   #send(writer: FrameWriter): void {
     // For the next writer: loads come in waves of equal size.
     this.#lastFrameBytes = Math.min(FRAME_BYTES, Math.max(1_024, writer.length));
+    this.#muteBeats = 0;
     this.#connection.send(writer.finish());
   }
 
   #onFrame(frame: Uint8Array): void {
     this.#silentBeats = 0;
-    this.#spareBeats = 0;
     this.#frames += 1;
     try {
       decodeFrame(frame, (message) => this.#onMessage(message));
@@ -491,17 +498,17 @@ class SocketChannel implements ClientChannel {
 
   /**
    * Counts beats, not time: after a stall of this process what the server sent in between is read before the next beat.
-   * Thousands of clients that have nothing to ask would otherwise keep a server busy with their pings; whoever asks again
-   * has the server pinged with the next beat.
+   *
+   * Where nothing is awaited, a silence counts only once this side has spoken: thousands of clients with nothing to ask would
+   * keep a server busy with their pings. And however much a server tells, it takes a client that never speaks for gone.
    */
   #watch(): void {
-    if (this.#silentBeats === BEATS - 1 && this.#isIdle && this.#spareBeats < this.#idleBeats) {
-      this.#spareBeats += 1;
-      return;
-    }
-    this.#silentBeats += 1;
+    this.#muteBeats += 1;
+    const mustSpeak = this.#muteBeats >= this.#speakBeats;
+    if (this.#silentBeats === this.#pingBeats - 1 && !mustSpeak && this.#isIdle) return;
+    this.#silentBeats = Math.max(this.#silentBeats + 1, mustSpeak ? this.#pingBeats : 0);
     if (this.#silentBeats >= this.#lostBeats) this.#lost();
-    else if (this.#silentBeats >= BEATS) this.#ping();
+    else if (this.#silentBeats >= this.#pingBeats) this.#ping();
   }
 
   get #isIdle(): boolean {
@@ -511,6 +518,7 @@ class SocketChannel implements ClientChannel {
   #ping(): void {
     const writer = new FrameWriter(16);
     writer.plain(FROM_CLIENT.ping);
+    this.#muteBeats = 0;
     this.#connection.send(writer.finish());
   }
 

@@ -484,6 +484,22 @@ describe("a silent server", () => {
     expect(rig.world.clock.now() - begun).toBeLessThan(6_000);
   });
 
+  test.each([200, 8_000, 60_000])(
+    "a client that asks nothing lives on, with keepAliveTimeMs %i",
+    async (keepAliveTimeMs) => {
+      const rig = await Rig.open();
+      const channel = await rig.channel({ keepAliveTimeMs });
+      let closed = false;
+      void channel.closed.then(() => {
+        closed = true;
+      });
+      await rig.world.runFor(300_000);
+      expect(closed).toBe(false);
+      rig.world.network.cut("server", "client");
+      await rig.world.settle(channel.closed, 4 * 3_000 + 2 * 10_000);
+    },
+  );
+
   test("one that only answers pings lives on", async () => {
     const rig = await Rig.open();
     const channel = await rig.channel();

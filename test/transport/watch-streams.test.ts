@@ -112,6 +112,21 @@ describe("a watch stream", () => {
     expect(other.news).toMatchObject([{ watchId: 9, created: true, header: STAMP }]);
   });
 
+  test("of a client that only listens lasts, however steadily news comes", async () => {
+    const { rig, served } = await open();
+    const channel = await rig.channel();
+    const heard = new Heard();
+    channel.watch(heard).request(create);
+    await rig.quiet();
+    for (let sent = 0; sent < 400; sent++) {
+      served[0]!.sendEvent(10);
+      await rig.world.runFor(300);
+    }
+    expect(heard.error).toBeUndefined();
+    expect(heard.news).toHaveLength(400);
+    expect(rig.listener.connections).toBe(1);
+  });
+
   test("takes events while its window lasts, and again once they were read", async () => {
     const { rig, served } = await open();
     const channel = await rig.channel();
