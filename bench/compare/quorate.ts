@@ -2,7 +2,7 @@
 import { rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { engineThreads } from "../../src/cli/launcher.ts";
+import { engineOptions } from "../../src/cli/launcher.ts";
 import { connect } from "../../src/node/connect.ts";
 import { freeBlock } from "../../src/platform/node/ports.ts";
 import type { Scratch } from "../support/scratch.ts";
@@ -49,7 +49,17 @@ export async function start(
       endpoint: `127.0.0.1:${port}`,
       isReady: () => isHealthy(`http://127.0.0.1:${port}`),
       logFile: logFile(scratch, `${name}-${own}`),
-      command: [process.execPath, engineThreads(nodes), ...nodeArgs, MAIN, "server", "--name", own, "--config", config],
+      command: [
+        process.execPath,
+        ...engineOptions(nodes),
+        ...nodeArgs,
+        MAIN,
+        "server",
+        "--name",
+        own,
+        "--config",
+        config,
+      ],
     });
   });
   await startAll(members);
@@ -77,7 +87,7 @@ export async function start(
       member.start([
         ...[
           process.execPath,
-          engineThreads(nodes),
+          ...engineOptions(nodes),
           MAIN,
           "server",
           "--name",
