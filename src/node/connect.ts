@@ -2,9 +2,9 @@
 import { StoreError } from "../base/errors.ts";
 import { Client } from "../client/client.ts";
 import { silent } from "../platform/log.ts";
+import { useNodeBytes } from "../platform/node/bytes.ts";
 import { NodeClock } from "../platform/node/clock.ts";
 import { NodeRandom } from "../platform/node/random.ts";
-import { useNodeBytes } from "../platform/node/bytes.ts";
 import { connectChannel } from "../transport/client-channel.ts";
 import { WebSocketNetwork } from "../transport/node/websocket.ts";
 

@@ -80,6 +80,8 @@ const GRACE_MS = 200;
 /** Beats of the watch over a silent server in one `keepAliveTimeMs`, at the least. */
 const BEATS = 2;
 const BEAT_MAX_MS = 2_500;
+/** Longer is never, as far as anybody can tell. */
+const KEEP_ALIVE_MAX_MS = 2 ** 31;
 /** Who has itself said nothing for as many `keepAliveTimeMs` pings too. */
 const MUTE_TIMES = 5;
 /** But after no more than the first, unless `keepAliveTimeMs` is longer, and never after more than the second. */
@@ -187,11 +189,12 @@ class SocketChannel implements ClientChannel {
   readonly #beat: Timer;
   readonly #pingBeats: number;
   readonly #lostBeats: number;
-  readonly #speakBeats: number;
+  readonly #muteMs: number;
   /** Since the server spoke. */
   #silentBeats = 0;
-  /** Since this side spoke. */
-  #muteBeats = 0;
+  #spokeAt: number;
+  /** This side spoke after the server last did. */
+  #hasSpoken = false;
   #frames = 0;
   readonly #suspectMs: number;
   #suspicion: Timer | undefined;
@@ -214,13 +217,15 @@ class SocketChannel implements ClientChannel {
       this.#end = resolve;
     });
     this.#deadlines = new DeadlineTimer(this.#clock, (now) => this.#expire(now));
-    const pingAfterMs = options.keepAliveTimeMs ?? 1_000;
+    const pingAfterMs = Math.min(options.keepAliveTimeMs ?? 1_000, KEEP_ALIVE_MAX_MS);
     const beatMs = Math.min(pingAfterMs / BEATS, BEAT_MAX_MS);
     const silentMs = options.keepAliveTimeoutMs ?? 3_000;
-    const muteMs = Math.min(MUTE_TIMES * pingAfterMs, Math.max(pingAfterMs, MUTE_MS), MUTE_MAX_MS);
+    // Half a beat early: where the beat that is due is early by less, the next would be late by a whole one.
+    this.#muteMs = Math.min(MUTE_TIMES * pingAfterMs, Math.max(pingAfterMs, MUTE_MS), MUTE_MAX_MS) - beatMs / 2;
+    this.#spokeAt = this.#clock.now();
     this.#pingBeats = Math.ceil(pingAfterMs / beatMs);
-    this.#lostBeats = this.#pingBeats + Math.ceil(silentMs / beatMs);
-    this.#speakBeats = Math.floor(muteMs / beatMs);
+    // The beat after a late one comes early: one alone would leave no time to answer.
+    this.#lostBeats = this.#pingBeats + Math.max(BEATS, Math.ceil(silentMs / beatMs));
     this.#suspectMs = silentMs / 3;
     this.#beat = this.#clock.every(beatMs, () => this.#watch());
     connection.onFrame = (frame) => this.#onFrame(plainBytes(frame));
@@ -387,12 +392,12 @@ class SocketChannel implements ClientChannel {
   #send(writer: FrameWriter): void {
     // For the next writer: loads come in waves of equal size.
     this.#lastFrameBytes = Math.min(FRAME_BYTES, Math.max(1_024, writer.length));
-    this.#muteBeats = 0;
-    this.#connection.send(writer.finish());
+    this.#speak(writer);
   }
 
   #onFrame(frame: Uint8Array): void {
     this.#silentBeats = 0;
+    this.#hasSpoken = false;
     this.#frames += 1;
     try {
       decodeFrame(frame, (message) => this.#onMessage(message));
@@ -503,9 +508,8 @@ class SocketChannel implements ClientChannel {
    * keep a server busy with their pings. And however much a server tells, it takes a client that never speaks for gone.
    */
   #watch(): void {
-    this.#muteBeats += 1;
-    const mustSpeak = this.#muteBeats >= this.#speakBeats;
-    if (this.#silentBeats === this.#pingBeats - 1 && !mustSpeak && this.#isIdle) return;
+    const mustSpeak = this.#clock.now() - this.#spokeAt >= this.#muteMs;
+    if (this.#silentBeats === this.#pingBeats - 1 && !mustSpeak && !this.#hasSpoken && this.#isIdle) return;
     this.#silentBeats = Math.max(this.#silentBeats + 1, mustSpeak ? this.#pingBeats : 0);
     if (this.#silentBeats >= this.#lostBeats) this.#lost();
     else if (this.#silentBeats >= this.#pingBeats) this.#ping();
@@ -518,7 +522,12 @@ class SocketChannel implements ClientChannel {
   #ping(): void {
     const writer = new FrameWriter(16);
     writer.plain(FROM_CLIENT.ping);
-    this.#muteBeats = 0;
+    this.#speak(writer);
+  }
+
+  #speak(writer: FrameWriter): void {
+    this.#spokeAt = this.#clock.now();
+    this.#hasSpoken = true;
     this.#connection.send(writer.finish());
   }
 

@@ -1,6 +1,6 @@
 /** Node's own way to make byte strings gives the ones that plain JavaScript does. */
 import { expect, test } from "vitest";
-import { fromByteString, toByteString } from "../../src/base/bytes.ts";
+import { concatBytes, EMPTY, fromByteString, toByteString } from "../../src/base/bytes.ts";
 import { useNodeBytes } from "../../src/platform/node/bytes.ts";
 
 test("byte strings are the same with Node's help, at any length and any place in their buffer", () => {
@@ -14,4 +14,14 @@ test("byte strings are the same with Node's help, at any length and any place in
     expect(text === plain[i]).toBe(true);
     expect(fromByteString(text)).toEqual(view);
   }
+});
+
+test("what is empty stays here, whoever sends it away", () => {
+  useNodeBytes();
+  try {
+    structuredClone(EMPTY, { transfer: [EMPTY.buffer as ArrayBuffer] });
+  } catch {
+    // Newer versions of Node say so, older ones clone what was to be sent.
+  }
+  expect(concatBytes([EMPTY, Uint8Array.of(7)])).toEqual(Uint8Array.of(7));
 });

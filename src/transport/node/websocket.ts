@@ -3,7 +3,7 @@
  * key of zero costs nothing on either side). Plain HTTP answers on the same port.
  */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
-import { createConnection, isIP, type NetConnectOpts, type Socket } from "node:net";
+import { createConnection, isIP, type Socket, type TcpNetConnectOpts } from "node:net";
 import type { Duplex } from "node:stream";
 import type * as ws from "ws";
 import { StoreError } from "../../base/errors.ts";
@@ -339,9 +339,11 @@ const received = Buffer.allocUnsafe(64 << 10);
  * Node would allocate 64 KiB for each read and give back what was not filled: for short answers that costs more than
  * everything else that is done to read them.
  */
-function connectReading(options: NetConnectOpts): Socket {
+function connectReading(options: TcpNetConnectOpts): Socket {
   const socket: Socket = createConnection({
     ...options,
+    // Where it is set, it is the URL's; to a socket it would name a pipe.
+    ...{ path: undefined },
     onread: {
       buffer: received,
       callback: (length: number, bytes: Uint8Array): boolean => socket.push(Buffer.from(bytes.subarray(0, length))),
