@@ -1,7 +1,7 @@
 /** Questions that a load generator answers: throughput and latency of one kind of call. */
 import { residentMb } from "../support/process-stats.ts";
 import { median, shown } from "../support/statistics.ts";
-import type { Contender } from "./cluster.ts";
+import { type Contender, stopAll } from "./cluster.ts";
 import type { Column, Comparison, Question, Running, Sizes } from "./comparison.ts";
 import { type Figures, isSaturated, type Load, runLoad } from "./load.ts";
 
@@ -125,8 +125,18 @@ export const loadQuestions: readonly Question[] = LOADS.map(({ name, title, case
       for (const { of, load } of cases) {
         for (let round = 1; round <= sizes.rounds; round++) {
           for (const one of standing) {
-            const part = () => oneRound(comparison, one, { name, title, of, load: load(sizes) });
-            if (!(await comparison.attempt(`${title}, ${of}, ${one.contender.name}`, part))) standing.delete(one);
+            const who = `${title}, ${of}, ${one.contender.name}`;
+            let silent = false;
+            const part = async (): Promise<void> => {
+              const { opsPerSecond } = await oneRound(comparison, one, { name, title, of, load: load(sizes) });
+              silent = opsPerSecond === 0;
+            };
+            if ((await comparison.attempt(who, part)) && !silent) continue;
+            standing.delete(one);
+            if (!silent) continue;
+            // Whatever it does instead of answering, it would do on the others' time.
+            comparison.notes.add(`${who}: answered nothing in round ${round}, and was ended`);
+            await stopAll(one.cluster);
           }
         }
       }
