@@ -52,12 +52,13 @@ export class Compactor {
     while (left > 0) {
       const max = Math.min(PAGE, left);
       const page = this.#store.keys.page(this.#next, TOP, max);
-      left -= page.length + 1;
+      left -= 1;
       for (const key of page) {
         this.#next = key;
-        left = this.#compactKey(key, this.#store.keys.get(key)!, left);
+        left = this.#compactKey(key, this.#store.keys.get(key)!, left - 1);
         if (this.#dropped > 0) return false;
         this.#next = key + "\0";
+        if (left <= 0) return false;
       }
       if (page.length < max) {
         this.#finished = this.#target;
@@ -72,7 +73,8 @@ export class Compactor {
   #compactKey(key: string, index: KeyIndex, left: number): number {
     const end = index.firstKept(this.#target);
     while (this.#dropped < end) {
-      this.#store.records.drop(index.mainOf(this.#dropped), index.subOf(this.#dropped));
+      const record = this.#dropped;
+      this.#store.records.drop(index.mainOf(record), index.subOf(record), index.bytesOf(record));
       this.#dropped += 1;
       left -= 1;
       if (left <= -PAGE && this.#dropped < end) return left;

@@ -7,8 +7,8 @@
  */
 import { fail } from "../base/assert.ts";
 
-/** Numbers per older record: main, sub, createRevision, version. */
-const WIDTH = 4;
+/** Numbers per older record: main, sub, createRevision, version, bytes. */
+const WIDTH = 5;
 
 export class KeyIndex {
   /** The newest record's place: main revision, and its rank within that revision. */
@@ -18,13 +18,16 @@ export class KeyIndex {
   create: number;
   /** 0 for a tombstone: the key does not exist from there on. */
   version: number;
+  /** As its store keeps it: what dropping it frees, so that a drop need not read it. */
+  bytes: number;
   #older: number[] | undefined = undefined;
 
-  constructor(main: number, sub: number, create: number, version: number) {
+  constructor(main: number, sub: number, create: number, version: number, bytes: number) {
     this.main = main;
     this.sub = sub;
     this.create = create;
     this.version = version;
+    this.bytes = bytes;
   }
 
   get isLive(): boolean {
@@ -36,16 +39,17 @@ export class KeyIndex {
     return this.#older === undefined ? 1 : this.#older.length / WIDTH + 1;
   }
 
-  append(main: number, sub: number, create: number, version: number): void {
+  append(main: number, sub: number, create: number, version: number, bytes: number): void {
     if (main < this.main || (main === this.main && sub <= this.sub)) {
       fail("kv-order", `record ${main}.${sub} does not follow ${this.main}.${this.sub}`);
     }
     this.#older ??= [];
-    this.#older.push(this.main, this.sub, this.create, this.version);
+    this.#older.push(this.main, this.sub, this.create, this.version, this.bytes);
     this.main = main;
     this.sub = sub;
     this.create = create;
     this.version = version;
+    this.bytes = bytes;
   }
 
   /** Number of the newest record at or below main revision `at`, a tombstone too; -1 if there is none. */
@@ -87,6 +91,10 @@ export class KeyIndex {
     return this.#field(record, 3) ?? this.version;
   }
 
+  bytesOf(record: number): number {
+    return this.#field(record, 4) ?? this.bytes;
+  }
+
   /**
    * Number of the first record that a compaction at `at` keeps; `count` if none is.
    *
@@ -103,9 +111,15 @@ export class KeyIndex {
 
   /** Forgets the records before `first`, which must leave at least one. */
   dropBefore(first: number): void {
-    if (first === 0 || this.#older === undefined) return;
-    if (first * WIDTH >= this.#older.length) this.#older = undefined;
-    else this.#older = this.#older.slice(first * WIDTH);
+    const older = this.#older;
+    if (first === 0 || older === undefined) return;
+    if (first * WIDTH >= older.length) {
+      this.#older = undefined;
+      return;
+    }
+    // In place: a compaction of all keys would else leave as much garbage as it frees.
+    older.copyWithin(0, first * WIDTH);
+    older.length -= first * WIDTH;
   }
 
   #field(record: number, field: number): number | undefined {

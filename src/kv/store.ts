@@ -29,7 +29,8 @@ export interface RecordStore {
   put(kv: KeyValue, sub: number): Uint8Array;
   tombstone(key: Uint8Array, main: number, sub: number, expired: boolean): Uint8Array;
   told(main: number, record: Uint8Array): Change;
-  drop(main: number, sub: number): void;
+  /** `bytes`: the length of what was written. */
+  drop(main: number, sub: number, bytes: number): void;
 }
 
 export interface StoreState {
@@ -147,11 +148,12 @@ export class Store {
       value: request.ignoreValue ? (previous?.value ?? EMPTY) : request.value,
       lease: request.ignoreLease ? (previous?.lease ?? NO_LEASE) : ((request.lease ?? NO_LEASE) as LeaseId),
     };
-    this.history.stage(this.#records.put(kv, sub));
+    const record = this.#records.put(kv, sub);
+    this.history.stage(record);
     if (index === undefined) {
-      this.#keys.insert(name, new KeyIndex(main, sub, main, 1));
+      this.#keys.insert(name, new KeyIndex(main, sub, main, 1, record.length));
     } else {
-      index.append(main, sub, kv.createRevision, kv.version);
+      index.append(main, sub, kv.createRevision, kv.version, record.length);
     }
     if (!live) this.#liveDelta += 1;
     return asked && previous !== undefined && room.take(previous) ? previous : undefined;
@@ -179,8 +181,9 @@ export class Store {
       }
       const key = fromByteString(name);
       const sub = this.#changes++;
-      this.history.stage(this.#records.tombstone(key, main, sub, expired));
-      index.append(main, sub, 0, 0);
+      const record = this.#records.tombstone(key, main, sub, expired);
+      this.history.stage(record);
+      index.append(main, sub, 0, 0, record.length);
       this.#liveDelta -= 1;
       deleted += 1;
       budget.left -= 1;

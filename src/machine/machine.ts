@@ -55,7 +55,7 @@ import {
   StateRecords,
 } from "./records.ts";
 import { StateHash } from "./state-hash.ts";
-import { KEY_SPACE, type StateStore } from "./state-store.ts";
+import { HEADROOM, KEY_SPACE, type StateStore } from "./state-store.ts";
 
 const HISTORY_BYTES = 16 << 20;
 /** What the results of one transaction may weigh. A range on its own has no such bound: it is one part of the state. */
@@ -142,11 +142,12 @@ export class MachineLoader {
     switch (key[0]) {
       case KEY_SPACE.revision: {
         const { key: name, main, sub, create, version, lease } = decodeHead(key, value);
+        const bytes = HEADROOM + value.length;
         const index = this.#index.get(name);
         if (index === undefined) {
-          this.#index.set(name, new KeyIndex(main, sub, create, version));
+          this.#index.set(name, new KeyIndex(main, sub, create, version, bytes));
           this.#names.push(name);
-        } else index.append(main, sub, create, version);
+        } else index.append(main, sub, create, version, bytes);
         if (main > this.#highest) this.#highest = main;
         this.#leases.key(name, lease);
         break;

@@ -219,8 +219,8 @@ export class StateRecords implements RecordStore {
     return decodeRevision(main, record.slice(HEADROOM));
   }
 
-  drop(main: number, sub: number): void {
-    this.#store.dropRevision(main, sub);
+  drop(main: number, sub: number, bytes: number): void {
+    this.#store.dropRevision(main, sub, bytes);
   }
 
   #detach(key: Uint8Array): void {

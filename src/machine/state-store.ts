@@ -16,7 +16,8 @@ export interface StateStore {
    * for its checksum, and nobody changes it any more.
    */
   writeRevision(main: number, sub: number, record: Uint8Array): void;
-  dropRevision(main: number, sub: number): void;
+  /** One that was written and not dropped yet, nor read again; `bytes`: its length as written, `HEADROOM` included. */
+  dropRevision(main: number, sub: number, bytes: number): void;
 }
 
 export const HEADROOM = 4;

@@ -18,6 +18,7 @@ const GAUGES: readonly [name: string, help: string, read: (f: Figures) => number
   ["etcd_debugging_mvcc_current_revision", "current revision", (f) => f.revision],
   ["etcd_debugging_mvcc_compact_revision", "last compacted revision", (f) => f.compactRevision],
   ["quorate_wal_size_bytes", "size of the log on disk", (f) => f.walSizeBytes],
+  ["quorate_state_unflushed_bytes", "changes of the state that are not flushed yet", (f) => f.stateUnflushedBytes],
   ["quorate_log_first_index", "first entry not released: who lacks an older one needs a snapshot", (f) => f.firstIndex],
   ["quorate_peers_connected", "peers with a connection", (f) => f.peersConnected],
   ["etcd_debugging_mvcc_watch_stream_total", "watch streams", (f) => f.watchStreams],

@@ -17,6 +17,8 @@ export interface ApplierHost {
   decoded(index: LogIndex, term: Term): Envelope | undefined;
   /** Somebody here waits for the result, wherever the entry was placed in the log. */
   wanted(envelope: Envelope): boolean;
+  /** So much waits to be flushed that nothing more may be applied before `proceed`. */
+  isFull(): boolean;
   /** One entry is through. For a configuration change `change` is what to activate, or undefined if it was vetoed. */
   onApplied(applied: Applied, entry: Entry, change: ConfChange | undefined): void;
   /** A turn ends; `index` is the last entry applied. */
@@ -55,6 +57,11 @@ export class Applier {
     if (this.#stopped) return;
     for (const entry of entries) this.#queue.push(entry);
     if (!this.#scheduled) this.#run();
+  }
+
+  /** A flush has ended: what stood still may go on. */
+  proceed(): void {
+    if (!this.#scheduled && this.backlog > 0) this.#run();
   }
 
   /**
@@ -115,10 +122,13 @@ export class Applier {
   #turn(): void {
     let steps = STEPS_PER_TURN;
     let last: LogIndex | undefined;
+    let isFull = false;
     while (steps > 0) {
       if (this.#current === undefined) {
         const entry = this.#queue[this.#head];
         if (entry === undefined) break;
+        isFull = this.#host.isFull();
+        if (isFull) break;
         this.#head += 1;
         this.#begin(entry);
       }
@@ -147,7 +157,7 @@ export class Applier {
       this.#queue = [];
       this.#head = 0;
     }
-    if (more) this.#holdThisTurn();
+    if (more && !isFull) this.#holdThisTurn();
     if (last !== undefined) this.#host.onTurn(last);
   }
 

@@ -1,6 +1,9 @@
 /**
  * Compaction that nobody has to ask for (etcd-semantics 3.4): by time, so that what is older than the retention goes, or by
  * count of revisions. Every member samples, and only the leader proposes: whoever leads next knows how old revisions are.
+ *
+ * Beyond etcd: what may go is not left to gather by the million until an interval ends. Under a heavy load that would be
+ * most of a member's memory, and then one long compaction.
  */
 import { StoreError } from "../base/errors.ts";
 import type { Term } from "../base/ids.ts";
@@ -25,6 +28,10 @@ const LONGEST_MS = 100 * 365 * 24 * HOUR_MS;
 const INTERVAL_MOST_MS = HOUR_MS;
 /** Samples of the revision in one interval. */
 const SAMPLES = 10;
+/** As many revisions that may go are compacted early; as many as there are keys at least, for a compaction visits each. */
+const MANY_REVISIONS = 100_000;
+/** How often it is asked whether so many have gathered, where revisions are counted. */
+const MANY_INTERVAL_MS = 1_000;
 
 /** Go's units of time. */
 const UNIT_MS: Readonly<Record<string, number>> = {
@@ -84,6 +91,8 @@ export interface AutoCompactorOptions {
   readonly clock: Clock;
   readonly log: Logger;
   readonly revision: () => number;
+  readonly compactRevision: () => number;
+  readonly keys: () => number;
   readonly soft: () => SoftState;
   /** Places it in this member's own log as the leader of `onlyIn`, or rejects. */
   readonly propose: (command: CompactRequest, deadline: number, onlyIn: Term) => Promise<Applied>;
@@ -91,7 +100,7 @@ export interface AutoCompactorOptions {
 
 export class AutoCompactor {
   readonly #o: AutoCompactorOptions;
-  #timer: Timer | undefined;
+  readonly #timers: Timer[] = [];
   #running = false;
   /** Revisions as they were, the oldest first; for periods. */
   readonly #samples: number[] = [];
@@ -109,7 +118,13 @@ export class AutoCompactor {
     const { clock, retention, revisionIntervalMs } = this.#o;
     this.#lastAt = clock.now();
     if (retention.mode === "revision") {
-      this.#timer = clock.every(revisionIntervalMs, () => this.#count(retention.revisions));
+      const count = (): number => this.#o.revision() - retention.revisions;
+      this.#timers.push(
+        clock.every(revisionIntervalMs, () => this.#compactNew(count())),
+        clock.every(MANY_INTERVAL_MS, () => {
+          if (this.#isMany(count())) this.#compact(count());
+        }),
+      );
       return;
     }
     const intervalMs = Math.min(retention.ms, INTERVAL_MOST_MS);
@@ -117,19 +132,24 @@ export class AutoCompactor {
     const most = Math.floor(retention.ms / sampleMs) + 1;
     this.#waitMs = retention.ms;
     this.#samples.push(this.#o.revision());
-    this.#timer = clock.every(sampleMs, () => {
-      this.#period(intervalMs);
+    const sample = (): void => {
+      if (this.#samples.length === most && this.#isMany(this.#samples[0]!)) this.#compact(this.#samples[0]!);
+      else this.#period(intervalMs);
       this.#samples.push(this.#o.revision());
       if (this.#samples.length > most) this.#samples.shift();
-    });
+    };
+    this.#timers.push(clock.every(sampleMs, sample));
   }
 
   stop(): void {
-    this.#timer?.cancel();
+    for (const timer of this.#timers) timer.cancel();
   }
 
-  #count(keep: number): void {
-    const to = this.#o.revision() - keep;
+  #isMany(to: number): boolean {
+    return to - Math.max(0, this.#o.compactRevision()) >= Math.max(MANY_REVISIONS, this.#o.keys());
+  }
+
+  #compactNew(to: number): void {
     if (to > 0 && to !== this.#last) this.#compact(to);
   }
 

@@ -32,6 +32,8 @@ export interface FlusherOptions {
 const AWAY_MS = 60_000;
 /** For as long after its return: whoever leads then has told it the log from where it was. */
 const BACK_MS = 10_000;
+/** Changes in memory, in flushes: 64 MiB by default. */
+const UNFLUSHED_FLUSHES = 8;
 /** What is kept for members that are away, in trailing windows: 64 MiB by default. */
 const AWAY_WINDOWS = 4;
 
@@ -74,7 +76,21 @@ export class Flusher {
     // Exact to a sixteenth of the window.
     const step = this.#o.trailingBytes / 16;
     if (last === undefined || this.#total - last.total >= step) this.#samples.push({ index, total: this.#total });
-    if (this.#state.bufferedBytes >= this.#o.bytes) this.#consider();
+    if (this.isFull) this.#consider();
+  }
+
+  /** As much is buffered as a flush should take. */
+  get isFull(): boolean {
+    return this.#state.bufferedBytes >= this.#o.bytes;
+  }
+
+  /** The flush does not keep up with what is applied: nothing more may be, or memory would have no bound. */
+  get isOverfull(): boolean {
+    return this.#state.unflushedBytes >= UNFLUSHED_FLUSHES * this.#o.bytes;
+  }
+
+  get isPaused(): boolean {
+    return this.#paused;
   }
 
   /**
@@ -98,10 +114,18 @@ export class Flusher {
   flush(): Promise<void> {
     if (this.#running !== undefined) return this.#running.then(() => this.flush());
     if (this.#stopped) return Promise.resolve();
-    this.#running = this.#flush().finally(() => {
+    const running = this.#flush().finally(() => {
       this.#running = undefined;
     });
-    return this.#running;
+    this.#running = running;
+    // Meanwhile as much may have been applied as is allowed: then no entry comes that would begin the next.
+    running.then(
+      () => {
+        if (this.isFull) this.#consider();
+      },
+      () => {}, // whoever called hears of it
+    );
+    return running;
   }
 
   /** No flush begins until `resume`; resolves when none is under way. */
@@ -137,6 +161,7 @@ export class Flusher {
     applier.machine.save();
     const startedAt = clock.now();
     await this.#state.flush({ index: at.index, term: at.term });
+    applier.proceed();
     if (this.#stopped) return;
     this.#o.observe((clock.now() - startedAt) / 1000);
     await this.#o.wal.syncTail();

@@ -33,6 +33,8 @@ export interface Figures {
   /** By this member as the leader. */
   readonly leasesRenewed: number;
   readonly walSizeBytes: number;
+  /** Applied, and not yet durable in the state: what a flush is about to write, and what came since. */
+  readonly stateUnflushedBytes: number;
   /** Of the log in memory: what lies before was released. */
   readonly firstIndex: number;
   readonly keys: number;

@@ -36,6 +36,7 @@ import { PeerMesh } from "../transport/peers.ts";
 import { Applier } from "./applier.ts";
 import { AutoCompactor, parseRetention } from "./auto-compactor.ts";
 import { awaitWitnesses, BIRTH, birthOf } from "./bootstrap.ts";
+import { CompactionRunner } from "./compaction-runner.ts";
 import { Departure } from "./departure.ts";
 import { bestSuccessor, Driver } from "./driver.ts";
 import { Flusher } from "./flusher.ts";
@@ -103,6 +104,7 @@ export class Server {
   readonly #admin: MemberAdmin;
   readonly #leases: LeaseKeeper;
   readonly #quota: QuotaKeeper;
+  readonly #compaction: CompactionRunner;
   readonly #compactor: AutoCompactor | undefined;
   readonly #ledger: LedgerKeeper;
   readonly #router: Router;
@@ -128,7 +130,6 @@ export class Server {
   #dbSize = 1;
   #walSize = 1;
   #sizeTimer: Timer | undefined;
-  #compaction: Promise<void> | undefined;
   #phase: "running" | "closing" | "ended" = "running";
   /** Still serving while leadership is handed over. */
   #closeCalled = false;
@@ -263,6 +264,7 @@ export class Server {
     this.#applier = new Applier(machine, clock, {
       decoded: (index, at) => this.#proposals.decoded(index, at),
       wanted: (envelope) => isMine(envelope) && this.#proposals.waits(envelope.ref),
+      isFull: () => this.#flusher.isOverfull,
       onApplied: (done, entry, change) => {
         if (entry.kind === "confChange") {
           const wasJoint = this.#conf.votersOutgoing.length > 0;
@@ -293,7 +295,7 @@ export class Server {
         }
         this.#flusher.entryApplied(entry.index, entry.data.length + 24);
         if (envelope !== undefined && done.outcome.ok) this.#quota.applied(envelope.command);
-        if (envelope?.command.kind === "compact" && done.outcome.ok) void this.#compact();
+        if (envelope?.command.kind === "compact" && done.outcome.ok) void this.#compaction.run();
       },
       onTurn: (index) => {
         raft.applied(index);
@@ -510,6 +512,13 @@ export class Server {
       machine: () => this.#applier.machine,
       propose: (command, deadline) => this.#router.propose(command, deadline),
     });
+    this.#compaction = new CompactionRunner({
+      applier: this.#applier,
+      flusher: this.#flusher,
+      clock,
+      running: () => this.#phase === "running",
+      onFailure: (error) => this.#fail(error),
+    });
     const retention = parseRetention(all.autoCompactionMode, all.autoCompactionRetention);
     if (retention !== undefined) {
       this.#compactor = new AutoCompactor({
@@ -518,6 +527,8 @@ export class Server {
         clock,
         log,
         revision: () => this.#applier.machine.revision,
+        compactRevision: () => this.#applier.machine.compactRevision,
+        keys: () => this.#applier.machine.metrics.keys,
         soft: () => this.#driver.soft,
         propose: (command, deadline, onlyIn) => this.#router.propose(command, deadline, { onlyIn }),
       });
@@ -625,7 +636,7 @@ export class Server {
       isLearner: () => this.isLearner,
       status: async () => this.#statusResult(),
       readAhead: (key) => this.#state.readAhead(key).catch(() => 0),
-      compacted: () => this.#compact(),
+      compacted: () => this.#compaction.run(),
     });
   }
 
@@ -722,7 +733,7 @@ export class Server {
       this.#raft.campaign();
       this.#driver.poke();
     }
-    if (this.#applier.machine.compactionPending) void this.#compact();
+    if (this.#applier.machine.compactionPending) void this.#compaction.run();
     this.#sizeTimer = clock.every(5_000, () => void this.#measure());
     await this.#measure();
     if (all.listenClientUrl !== undefined) {
@@ -887,7 +898,7 @@ export class Server {
     this.#installed += 1;
     this.#membersChanged();
     // Whoever sent it was perhaps in the middle of one.
-    if (incoming.machine.compactionPending) void this.#compact();
+    if (incoming.machine.compactionPending) void this.#compaction.run();
     this.#world.log.info({ index }, "installed a snapshot");
     const { disk, log } = this.#world;
     old
@@ -912,29 +923,6 @@ export class Server {
     peers.delete(this.id);
     this.#mesh.setPeers([...peers].map(([id, urls]) => ({ id, urls })));
     if (this.#applier.machine.removedMembers.has(this.id)) this.#departure.removed("applied");
-  }
-
-  #compact(): Promise<void> {
-    this.#compaction ??= this.#compactAll().finally(() => {
-      this.#compaction = undefined;
-    });
-    return this.#compaction;
-  }
-
-  async #compactAll(): Promise<void> {
-    const { clock } = this.#world;
-    while (this.#phase === "running" && this.#applier.machine.compactionPending) {
-      try {
-        let done = false;
-        await new Promise<void>((resolve) => this.#applier.atBoundary(resolve));
-        if (this.#phase === "running") done = this.#applier.machine.compactStep(1_000);
-        if (done) return;
-      } catch (error) {
-        this.#fail(error);
-        return;
-      }
-      await new Promise<void>((resolve) => clock.after(5, resolve));
-    }
   }
 
   async #measure(): Promise<void> {
@@ -1000,6 +988,7 @@ export class Server {
       leasesExpired,
       leasesRenewed: this.#leases.renewed,
       walSizeBytes: this.#walSize,
+      stateUnflushedBytes: this.#state.unflushedBytes,
       firstIndex: base.index + 1,
       keys,
       revision: machine.revision,

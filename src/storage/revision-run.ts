@@ -59,7 +59,8 @@ export function revisionKey(main: number, sub: number): Uint8Array {
   return key;
 }
 
-function putRevisionKey(key: Uint8Array, main: number, sub: number): void {
+/** Into the first bytes of `key`. */
+export function putRevisionKey(key: Uint8Array, main: number, sub: number): void {
   key[0] = REVISION_SPACE;
   put32(key, 1, Math.floor(main / 0x1_0000_0000));
   put32(key, 5, main);

@@ -13,7 +13,7 @@ import type { Checksum } from "../platform/checksum.ts";
 import type { Database, DatabaseSnapshot, DatabaseWriter, Disk } from "../platform/disk.ts";
 import { asDamage, stateCorrupt, tooNew } from "./damage.ts";
 import { readAhead } from "./read-ahead.ts";
-import { RevisionRun, revisionKey, revisionName } from "./revision-run.ts";
+import { putRevisionKey, RevisionRun, revisionKey, revisionName } from "./revision-run.ts";
 import { streamOf } from "./snapshot-format.ts";
 import { openRecord, RECORD_CRC_BYTES, roomyRecord, sealInPlace, sealRecord } from "./state-record.ts";
 import { REVISION_KEY_BYTES, REVISION_SPACE, Tally } from "./tally.ts";
@@ -41,14 +41,21 @@ export type StateRecord = readonly [key: Uint8Array, payload: Uint8Array];
 interface Writes {
   /** New revisions. `ABSENT`: dropped before it was ever flushed. */
   readonly run: RevisionRun;
-  /** All else by the byte strings of its keys, revisions dropped among it. */
+  /** All else by the byte strings of its keys. */
   readonly named: Map<string, Uint8Array>;
-  /** How many of `named` are revisions: without any, none need be looked for. */
-  drops: number;
+  /** Revisions flushed before and dropped now. */
+  readonly drops: Drops;
+}
+
+interface Drops {
+  readonly mains: number[];
+  readonly subs: number[];
+  /** Of their records. */
+  bytes: number;
 }
 
 function noWrites(): Writes {
-  return { run: new RevisionRun(), named: new Map(), drops: 0 };
+  return { run: new RevisionRun(), named: new Map(), drops: { mains: [], subs: [], bytes: 0 } };
 }
 
 export interface StateMeta {
@@ -99,6 +106,8 @@ export class StateBackend {
   #meta: StateMeta;
   #buffer: Writes = noWrites();
   #bufferedBytes = 0;
+  /** What was buffered when the flush under way began. */
+  #takenBytes = 0;
   /** The highest revision ever written. */
   #lastMain: number;
   #lastSub: number;
@@ -160,6 +169,11 @@ export class StateBackend {
   /** Bytes written since the last flush began. */
   get bufferedBytes(): number {
     return this.#bufferedBytes;
+  }
+
+  /** Bytes in memory that no flush has made durable yet, those of the flush under way among them. */
+  get unflushedBytes(): number {
+    return this.#bufferedBytes + this.#takenBytes;
   }
 
   /**
@@ -239,7 +253,12 @@ export class StateBackend {
     this.#bufferedBytes += bytes + WRITE_OVERHEAD_BYTES;
   }
 
-  dropRevision(main: number, sub: number): void {
+  /**
+   * One that was written and not dropped yet, `bytes` as long as it was then. It is not read for that, neither now nor by
+   * the flush: that would be most of what a compaction costs, and the sums of revisions need but their numbers. Nor is it
+   * looked for in buffers and cache, which may go on to answer with it: who drops a record asks for it no more.
+   */
+  dropRevision(main: number, sub: number, bytes: number): void {
     const { run } = this.#buffer;
     const place = run.find(main, sub);
     if (place >= 0) {
@@ -248,8 +267,10 @@ export class StateBackend {
       run.records[place] = ABSENT;
       return;
     }
-    this.#buffer.named.set(revisionName(main, sub), ABSENT);
-    this.#buffer.drops += 1;
+    const { drops } = this.#buffer;
+    drops.mains.push(main);
+    drops.subs.push(sub);
+    drops.bytes += REVISION_KEY_BYTES + bytes;
     this.#bufferedBytes += REVISION_KEY_BYTES + WRITE_OVERHEAD_BYTES;
   }
 
@@ -262,10 +283,10 @@ export class StateBackend {
     if (this.#closed !== undefined) return Promise.reject(new StoreError("STOPPED"));
     assert(this.#flushing === undefined, "B45", () => "a flush began before the one before it ended");
     assert(at.index >= this.#meta.index, "V3", () => `flushed ${at.index} after ${this.#meta.index}`);
-    if (this.#buffer.run.length + this.#buffer.named.size === 0 && at.index === this.#meta.index)
-      return Promise.resolve();
+    if (this.#isClean && at.index === this.#meta.index) return Promise.resolve();
     const writes = this.#buffer;
     this.#buffer = noWrites();
+    this.#takenBytes = this.#bufferedBytes;
     this.#bufferedBytes = 0;
     this.#flushingBytes = this.#newBytes;
     this.#newBytes = 0;
@@ -378,6 +399,11 @@ export class StateBackend {
     return stored;
   }
 
+  get #isClean(): boolean {
+    const { run, named, drops } = this.#buffer;
+    return run.length + named.size + drops.mains.length === 0;
+  }
+
   /** The last flushed state, also while the next flush is under way. */
   #pin(): Pin {
     if (this.#pinned !== undefined) return this.#pinned.take();
@@ -400,6 +426,7 @@ export class StateBackend {
     this.#meta = meta;
     this.#recordBytes += grown;
     this.#flushingBytes = 0;
+    this.#takenBytes = 0;
     this.#flushing = undefined;
     // Only now: until the batch is in, LevelDB answers with what was before.
     this.#cache.absorb(named, run);
@@ -409,60 +436,63 @@ export class StateBackend {
   }
 
   /** All that is to be flushed but the backend's own record. Returns by how many bytes the records grow. */
-  async #gather({ run, named }: Writes, tally: Tally, writer: DatabaseWriter): Promise<number> {
-    let grown = 0;
+  async #gather({ run, named, drops }: Writes, tally: Tally, writer: DatabaseWriter): Promise<number> {
+    let grown = -drops.bytes;
     let keys = 0;
     let bytes = 0;
+    const endsSlice = (length: number): boolean => {
+      bytes += length;
+      if (++keys < SLICE_KEYS && bytes < SLICE_BYTES) return false;
+      keys = bytes = 0;
+      return true;
+    };
     const key = new Uint8Array(REVISION_KEY_BYTES);
     for (let place = 0; place < run.length; place++) {
       const record = run.records[place]!;
       if (record === ABSENT) continue;
       run.keyInto(key, place);
-      grown += this.#operate(key, record, tally, writer);
-      bytes += record.length;
-      if (++keys < SLICE_KEYS && bytes < SLICE_BYTES) continue;
-      await writer.turn();
-      keys = bytes = 0;
+      if (!tally.rise(key))
+        assert(false, "state", () => `revision ${key.join(".")} is not above all that were written`);
+      grown += this.#add(key, record, tally, writer);
+      if (endsSlice(record.length)) await writer.turn();
+    }
+    for (let i = 0; i < drops.mains.length; i++) {
+      putRevisionKey(key, drops.mains[i]!, drops.subs[i]!);
+      tally.subtract(key, ABSENT);
+      writer.del(key);
+      if (endsSlice(key.length)) await writer.turn();
     }
     for (const [name, record] of named) {
-      grown += this.#operate(fromByteString(name), record, tally, writer);
-      bytes += name.length + record.length;
-      if (++keys < SLICE_KEYS && bytes < SLICE_BYTES) continue;
-      await writer.turn();
-      keys = bytes = 0;
+      grown += this.#replace(fromByteString(name), record, tally, writer);
+      if (endsSlice(name.length + record.length)) await writer.turn();
     }
     return grown;
   }
 
-  /**
-   * The operation that a write becomes, and what it does to the tally: that depends on what it replaces. Returns by how
-   * many bytes the records grow.
-   */
-  #operate(key: Uint8Array, record: Uint8Array, tally: Tally, writer: DatabaseWriter): number {
-    const isNew = record !== ABSENT && key[0] === REVISION_SPACE && tally.rise(key);
-    const old = isNew ? undefined : this.#database.getSync(key);
+  /** What a write or a deletion does to the tally depends on what it replaces. Returns by how many bytes the records grow. */
+  #replace(key: Uint8Array, record: Uint8Array, tally: Tally, writer: DatabaseWriter): number {
+    const old = this.#database.getSync(key);
+    let grown = 0;
     if (old !== undefined) {
       if (openRecord(key, old, this.#checksum) === undefined) throw damagedRecord(statePath(this.generation), key);
       tally.subtract(key, old);
+      grown -= key.length + old.length;
     }
-    const gone = old === undefined ? 0 : key.length + old.length;
-    if (record === ABSENT) {
-      // Also where none was found: if LevelDB hid it, the sums no longer fit, and the next opening notices.
-      writer.del(key);
-      return -gone;
-    }
+    if (record !== ABSENT) return grown + this.#add(key, record, tally, writer);
+    // Also where none was found: if LevelDB hid it, the sums no longer fit, and the next opening notices.
+    writer.del(key);
+    return grown;
+  }
+
+  #add(key: Uint8Array, record: Uint8Array, tally: Tally, writer: DatabaseWriter): number {
     sealInPlace(key, record, this.#checksum);
     tally.add(key, record);
     writer.put(key, record);
-    return key.length + record.length - gone;
+    return key.length + record.length;
   }
 }
 
-function written({ run, named, drops }: Writes, main: number, sub: number): Uint8Array | undefined {
-  if (drops > 0) {
-    const dropped = named.get(revisionName(main, sub));
-    if (dropped !== undefined) return dropped;
-  }
+function written({ run }: Writes, main: number, sub: number): Uint8Array | undefined {
   const place = run.find(main, sub);
   return place < 0 ? undefined : run.records[place];
 }

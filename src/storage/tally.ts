@@ -20,6 +20,7 @@ export class Tally {
     this.#change(key, stored, 1);
   }
 
+  /** Of a revision, `stored` does not matter. */
   subtract(key: Uint8Array, stored: Uint8Array): void {
     this.#change(key, stored, -1);
   }

@@ -4,10 +4,10 @@ import { KeyIndex } from "../../src/kv/key-index.ts";
 
 /** put@5 put@6 del@7 put@9: the example that the source works through. */
 function example(): KeyIndex {
-  const index = new KeyIndex(5, 0, 5, 1);
-  index.append(6, 0, 5, 2);
-  index.append(7, 0, 0, 0);
-  index.append(9, 2, 9, 1);
+  const index = new KeyIndex(5, 0, 5, 1, 20);
+  index.append(6, 0, 5, 2, 20);
+  index.append(7, 0, 0, 0, 20);
+  index.append(9, 2, 9, 1, 20);
   return index;
 }
 
@@ -61,17 +61,17 @@ describe("KeyIndex", () => {
   });
 
   test("a compaction above a tombstone that nothing follows keeps nothing", () => {
-    const index = new KeyIndex(5, 0, 5, 1);
-    index.append(7, 0, 0, 0);
+    const index = new KeyIndex(5, 0, 5, 1, 20);
+    index.append(7, 0, 0, 0, 20);
     expect(index.firstKept(6)).toBe(0);
     expect(index.firstKept(7)).toBe(1);
     expect(index.firstKept(8)).toBe(index.count);
   });
 
   test("several records of one revision: the last is what the revision shows", () => {
-    const index = new KeyIndex(5, 0, 5, 1);
-    index.append(6, 0, 0, 0);
-    index.append(6, 1, 6, 1);
+    const index = new KeyIndex(5, 0, 5, 1, 20);
+    index.append(6, 0, 0, 0, 20);
+    index.append(6, 1, 6, 1, 20);
     expect(index.findLive(6)).toBe(2);
     expect(index.findLive(5)).toBe(0);
     expect(index.firstKept(6)).toBe(2);
@@ -79,16 +79,18 @@ describe("KeyIndex", () => {
   });
 
   test("many records", () => {
-    const index = new KeyIndex(10, 0, 10, 1);
-    for (let i = 1; i < 1_000; i++) index.append(10 + 2 * i, 0, 10, i + 1);
+    const index = new KeyIndex(10, 0, 10, 1, 20);
+    for (let i = 1; i < 1_000; i++) index.append(10 + 2 * i, 0, 10, i + 1, i);
     for (let i = 0; i < 1_000; i += 37) {
       expect(index.find(10 + 2 * i)).toBe(i);
       expect(index.find(11 + 2 * i)).toBe(i);
       expect(index.versionOf(i)).toBe(i + 1);
+      expect(index.bytesOf(i)).toBe(i === 0 ? 20 : i);
     }
     index.dropBefore(990);
     expect(index.count).toBe(10);
     expect(index.mainOf(0)).toBe(10 + 2 * 990);
+    expect([index.bytesOf(0), index.bytesOf(9)]).toEqual([990, 999]);
     index.dropBefore(9);
     expect(index.count).toBe(1);
     expect(index.find(10)).toBe(-1);
@@ -96,9 +98,9 @@ describe("KeyIndex", () => {
 
   test("a record out of order is a broken invariant", () => {
     const index = example();
-    expect(() => index.append(9, 2, 9, 2)).toThrow(InvariantError);
-    expect(() => index.append(8, 3, 9, 2)).toThrow(InvariantError);
-    index.append(9, 3, 9, 2);
+    expect(() => index.append(9, 2, 9, 2, 20)).toThrow(InvariantError);
+    expect(() => index.append(8, 3, 9, 2, 20)).toThrow(InvariantError);
+    index.append(9, 3, 9, 2, 20);
     expect(index.count).toBe(5);
   });
 });

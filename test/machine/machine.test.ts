@@ -11,7 +11,7 @@ import type { ApplyResult } from "../../src/machine/apply.ts";
 import type { Command } from "../../src/machine/command.ts";
 import { encodeEnvelope } from "../../src/machine/envelope-codec.ts";
 import { type Applied, seedMembers } from "../../src/machine/machine.ts";
-import { encodeMeta, META_KEY } from "../../src/machine/records.ts";
+import { encodeMeta, META_KEY, revisionKey } from "../../src/machine/records.ts";
 import type { DeleteRangeRequest, PutRequest, RangeRequest, Request, TxnRequest } from "../../src/protocol/requests.ts";
 import { program } from "../support/requests.ts";
 import { testSeed } from "../support/seed.ts";
@@ -546,7 +546,7 @@ describe("what must not happen", () => {
   test("a record that the index knows and the state does not is damage, in a read and in a write", () => {
     const member = new Member();
     member.apply(put("a", "1"));
-    member.state.dropRevision(2, 0);
+    member.state.delete(revisionKey(2, 0));
     const corrupt = expect.objectContaining({ code: "STATE_CORRUPT" });
     expect(() => member.ask({ kind: "range", key: bytes("a") })).toThrow(corrupt);
     // Not an answer to the caller: it passes through and stops the node.

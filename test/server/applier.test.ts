@@ -25,13 +25,14 @@ function longDelete(): Entry[] {
   }));
 }
 
-function applierOf(onApplied: (index: number) => void) {
+function applierOf(onApplied: (index: number) => void, isFull: () => boolean = () => false) {
   const world = new SimulatedWorld({ seed: 1 });
   const state = new MemoryState();
   const failures: unknown[] = [];
   const host: ApplierHost = {
     decoded: () => undefined,
     wanted: () => false,
+    isFull,
     onApplied: (_, entry) => onApplied(entry.index),
     onTurn: () => {},
     onFailure: (error) => failures.push(error),
@@ -75,4 +76,28 @@ describe("whoever waits for a boundary goes on at one", () => {
     expect(await rig.world.until(() => rig.applier.machine.applied.index === KEYS + 1, 1_000)).toBe(true);
     expect(seen).toBe(0);
   });
+});
+
+test("nothing is applied while too much waits for a flush; boundaries are met all the same", async () => {
+  let full = false;
+  let applied = 0;
+  const rig = applierOf(
+    (index) => {
+      applied = index;
+      if (index === 100) full = true;
+    },
+    () => full,
+  );
+  rig.applier.push(longDelete());
+  // Standing still costs no turns: or else time would not go on here.
+  await rig.world.runFor(1_000);
+  expect([applied, rig.applier.backlog]).toEqual([100, KEYS + 1 - 100]);
+  await rig.world.settle(new Promise<void>((resolve) => rig.applier.atBoundary(resolve)));
+  rig.applier.proceed();
+  await rig.world.runFor(1_000);
+  expect(applied).toBe(100);
+  full = false;
+  rig.applier.proceed();
+  expect(await rig.world.until(() => applied === KEYS + 1, 1_000)).toBe(true);
+  expect(rig.failures).toEqual([]);
 });

@@ -12,7 +12,7 @@ import { SimulatedCluster, SimulatedWorld } from "../../src/testing/index.ts";
 const SELF = memberId(1n);
 const MINUTE = 60_000;
 
-/** A store that grows by a revision each second, and a leadership in the test's hand. */
+/** A store that grows by a revision each second, or `perSecond`, and a leadership in the test's hand. */
 class Rig {
   readonly world = new SimulatedWorld({ seed: 1 });
   readonly compacted: { readonly atMs: number; readonly revision: number }[] = [];
@@ -20,22 +20,27 @@ class Rig {
   /** What the next proposals end with. */
   refusal: StoreError | undefined;
   held: Deferred<void> | undefined;
+  keys = 1;
   readonly #compactor: AutoCompactor;
 
-  constructor(retention: Retention) {
+  constructor(retention: Retention, perSecond = 1) {
     const { clock } = this.world;
+    let compactRevision = -1;
     this.#compactor = new AutoCompactor({
       retention,
       revisionIntervalMs: 5 * MINUTE,
       clock,
       log: silent,
-      revision: () => 1 + Math.floor(clock.now() / 1_000),
+      revision: () => 1 + Math.floor((clock.now() / 1_000) * perSecond),
+      compactRevision: () => compactRevision,
+      keys: () => this.keys,
       soft: () => this.soft,
       propose: async ({ revision: at }, _deadline, onlyIn): Promise<Applied> => {
         expect(onlyIn).toBe(this.soft.term);
         this.compacted.push({ atMs: clock.now(), revision: at });
         await this.held?.promise;
         if (this.refusal !== undefined && this.refusal.code !== "COMPACTED") throw this.refusal;
+        compactRevision = at;
         const place = { index: logIndex(1), term: term(1), envelope: undefined };
         return this.refusal === undefined
           ? { ...place, outcome: { ok: true, result: { kind: "compact", revision: revision(9) } } }
@@ -110,6 +115,33 @@ describe("revision", () => {
     expect(rig.compacted.map(({ revision: at }) => at)).toEqual([181, 481]);
     rig.soft = { ...rig.soft, role: "follower" };
     expect(await rig.run(10)).toEqual([]);
+  });
+});
+
+describe("many revisions do not wait for the interval", () => {
+  const seconds = (rig: Rig): string[] => rig.compacted.map(({ atMs, revision: at }) => `${atMs / 1_000} ${at}`);
+
+  test("where revisions are counted", async () => {
+    const rig = new Rig({ mode: "revision", revisions: 1_000 }, 40_000);
+    await rig.run(9.5 / 60);
+    // 100,000 and what is kept are there after 2.6 seconds, and so many again each 2.5.
+    expect(seconds(rig)).toEqual(["3 119001", "6 239001", "9 359001"]);
+    rig.keys = 1_000_000;
+    await rig.run(60 / 60);
+    // A compaction visits each key: no more often than as many revisions come.
+    expect(seconds(rig)).toEqual(["34 1359001", "59 2359001"]);
+  });
+
+  test("nor of a period, which is kept all the same", async () => {
+    const rig = new Rig({ mode: "periodic", ms: 10 * MINUTE }, 2_000);
+    await rig.run(14.5);
+    // As without it at first; then each sample that is old enough.
+    expect(rig.compacted.map(({ atMs, revision: at }) => `${atMs / MINUTE} ${(at - 1) / 120_000}`)).toEqual([
+      "10 0",
+      "12 1",
+      "13 2",
+      "14 3",
+    ]);
   });
 });
 

@@ -50,14 +50,17 @@ class MemoryRecords implements RecordStore {
     return this.#keep(kv);
   }
   #keep(kv: KeyValue): Uint8Array {
-    const record = new Uint8Array(kv.key.length + kv.value.length);
+    const record = new Uint8Array(lengthOf(kv));
     this.#kept.set(record, kv);
     return record;
   }
-  drop(main: number, sub: number): void {
+  drop(main: number, sub: number, bytes: number): void {
+    if (bytes !== lengthOf(this.read(main, sub))) throw new Error(`record ${main}.${sub} has not ${bytes} bytes`);
     this.all.delete(`${main}.${sub}`);
   }
 }
+
+const lengthOf = (kv: KeyValue): number => kv.key.length + kv.value.length;
 
 /** One change as a test compares it: `5 put a=x (was y)`. */
 export interface Told {
@@ -88,9 +91,10 @@ export class MemorySource implements WatchSource {
       this.#records.all.set(`${record.main}.${record.sub}`, record);
       const name = Buffer.from(record.kv.key).toString("latin1");
       const { createRevision, version } = record.kv;
+      const bytes = lengthOf(record.kv);
       const index = keys.get(name);
-      if (index === undefined) keys.set(name, new KeyIndex(record.main, record.sub, createRevision, version));
-      else index.append(record.main, record.sub, createRevision, version);
+      if (index === undefined) keys.set(name, new KeyIndex(record.main, record.sub, createRevision, version, bytes));
+      else index.append(record.main, record.sub, createRevision, version, bytes);
     }
     const sorted = new SortedMap(keys);
     for (const name of [...keys.keys()].sort()) sorted.append(name);

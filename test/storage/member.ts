@@ -24,7 +24,7 @@ const TEXT_BYTES = 220;
 /** Some of everything: revisions written once and deleted later, records rewritten, records that come and go. */
 export function applyEntry(store: Store, { index, data }: Entry): void {
   writeRevision(store, index, data);
-  if (index % 3 === 0 && index > 6) store.dropRevision(index - 5, 0);
+  if (index % 3 === 0 && index > 6) store.dropRevision(index - 5, 0, RECORD_CRC_BYTES + textOf(index - 5).length);
   store.write(Uint8Array.of(LEASE_SPACE, index % 40), data.subarray(0, 16));
   if (index % 4 === 0) store.delete(Uint8Array.of(LEASE_SPACE, (index + 20) % 40));
   if (index % 10 === 0) store.write(CONF_KEY, encodeUtf8(`configuration ${index}`));

@@ -40,7 +40,10 @@ export class MemoryState implements StateStore {
     this.write(revisionKey(main, sub), record.subarray(HEADROOM));
   }
 
-  dropRevision(main: number, sub: number): void {
+  dropRevision(main: number, sub: number, length: number): void {
+    const record = this.readRevision(main, sub);
+    if (record?.length !== length)
+      throw new Error(`revision ${main}.${sub} has ${record?.length} bytes, not ${length}`);
     this.delete(revisionKey(main, sub));
   }
 
