@@ -786,6 +786,7 @@ export class Server {
     await this.#flusher.flush().catch((error) => this.#world.log.warn({ error: String(error) }, "last flush failed"));
     this.#halt();
     await this.#mesh?.close();
+    await this.#reception.close();
     await this.#dir.close().catch((error) => this.#world.log.warn({ error: String(error) }, "close failed"));
     if (this.#state !== this.#dir.state) await this.#state.close().catch(() => {});
     await this.#incoming?.state.close().catch(() => {});
@@ -825,7 +826,7 @@ export class Server {
     this.#flusher.stop();
     this.#applier.stop();
     this.#sender?.close();
-    this.#reception.close();
+    void this.#reception.close();
     this.#snapshots.stop();
     this.#sizeTimer?.cancel();
   }
@@ -857,6 +858,7 @@ export class Server {
     const ends = [
       this.#listener?.close(),
       this.#mesh?.close(),
+      this.#reception.close(),
       this.#dir.close(),
       ...states.map((state) => state?.close()),
     ];

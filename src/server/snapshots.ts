@@ -195,6 +195,8 @@ interface Arriving {
   readonly connection: Connection;
   cancelled: boolean;
   timer: Timer | undefined;
+  /** Ends it behind what is under way; resolves when nothing is left of it. */
+  readonly end: (reason: string) => Promise<void>;
 }
 
 export class SnapshotReception {
@@ -211,14 +213,15 @@ export class SnapshotReception {
     this.#host = host;
   }
 
-  close(): void {
+  /** Resolves when what had arrived of a snapshot is gone. Safe to call twice. */
+  async close(): Promise<void> {
     this.#closed = true;
     const current = this.#current;
-    if (current !== undefined) {
-      current.cancelled = true;
-      current.timer?.cancel();
-      current.connection.close("stopped");
-    }
+    if (current === undefined) return;
+    current.cancelled = true;
+    current.timer?.cancel();
+    current.connection.close("stopped");
+    await current.end("stopped");
   }
 
   accept(from: MemberId, connection: Connection): void {
@@ -228,18 +231,20 @@ export class SnapshotReception {
       return;
     }
     const { clock } = this.#world;
-    const current: Arriving = { connection, cancelled: false, timer: undefined };
-    this.#current = current;
     let work: Promise<void> = Promise.resolve();
+    const end = (reason: string): Promise<void> => {
+      work = work.then(() => finish(reason));
+      return work;
+    };
+    const current: Arriving = { connection, cancelled: false, timer: undefined, end };
+    this.#current = current;
     let frames = 0;
     /** The sender's turn: it is waited for. This member's: the sender is told that it goes on, however long it takes. */
     const watch = (): void => {
       current.timer?.cancel();
       if (current.cancelled) return;
       if (frames === 0) {
-        current.timer = clock.after(this.#stallMs, () => {
-          work = work.then(() => finish(`no word for ${this.#stallMs} ms`));
-        });
+        current.timer = clock.after(this.#stallMs, () => void end(`no word for ${this.#stallMs} ms`));
         return;
       }
       current.timer = clock.every(this.#stallMs / WORDS, () => {
@@ -319,7 +324,7 @@ export class SnapshotReception {
     };
     connection.onClose = (reason) => {
       current.timer?.cancel();
-      work = work.then(() => finish(reason));
+      void end(reason);
     };
     watch();
   }

@@ -82,7 +82,7 @@ async function rig(
       done: (_to, session, status) => ends.push(`${session} ${status}`),
     },
   );
-  return { world, sender, ends, stream: () => stream };
+  return { world, sender, reception, disk: receiving.disk, ends, stream: () => stream };
 }
 
 test("a sender that falls silent is given up, and the next one is heard", async () => {
@@ -110,4 +110,22 @@ test("a receiver that needs long for what it got is waited for", async () => {
   expect(ends).toEqual([]);
   expect(await world.until(() => ends.length > 0, 1_000)).toBe(true);
   expect(ends).toEqual(["1 ok"]);
+});
+
+test("once it is closed, what had arrived of a snapshot is gone", async () => {
+  const { world, sender, reception, disk, ends } = await rig();
+  sender.start(B, 1);
+  const states = (): Promise<string[]> =>
+    disk.list("").then((names) => names.filter((name) => name.startsWith("state-")));
+  let found: string[] = [];
+  for (let ms = 0; ms < STALL_MS && found.length === 0; ms++) {
+    await world.runFor(1);
+    found = await world.settle(states());
+  }
+  expect(found).toEqual(["state-2.part"]);
+  await world.settle(reception.close());
+  expect(await world.settle(states())).toEqual([]);
+  await world.settle(reception.close());
+  await world.runFor(STALL_MS);
+  expect(ends).toEqual(["1 failed"]);
 });
