@@ -117,8 +117,9 @@ export class KeyIndex {
       this.#older = undefined;
       return;
     }
-    // In place: a compaction of all keys would else leave as much garbage as it frees.
-    older.copyWithin(0, first * WIDTH);
+    // In place: a compaction of all keys would else leave as much garbage as it frees. By hand: three to twelve times as fast
+    // as `copyWithin` on an array.
+    for (let to = 0, from = first * WIDTH; from < older.length; to++, from++) older[to] = older[from]!;
     older.length -= first * WIDTH;
   }
 

@@ -15,7 +15,7 @@ export interface ConnectOptions {
   readonly dialTimeoutMs?: number;
   /** Milliseconds a call may take in all. Default 5,000. */
   readonly timeoutMs?: number;
-  /** A member of which something is awaited is pinged when it has been silent for as long. Default 1,000. */
+  /** A member of which something is awaited is pinged when it has been silent for as long. Default 1,000, at most 10,000. */
   readonly keepAliveTimeMs?: number;
   /** One that stays silent for as long after that counts as lost. Default 3,000. */
   readonly keepAliveTimeoutMs?: number;

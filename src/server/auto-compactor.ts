@@ -28,9 +28,9 @@ const LONGEST_MS = 100 * 365 * 24 * HOUR_MS;
 const INTERVAL_MOST_MS = HOUR_MS;
 /** Samples of the revision in one interval. */
 const SAMPLES = 10;
-/** As many revisions that may go are compacted early; as many as there are keys at least, for a compaction visits each. */
+/** So many revisions that may go do not wait, or as many as there are keys if that is more: a compaction visits each key. */
 const MANY_REVISIONS = 100_000;
-/** How often it is asked whether so many have gathered, where revisions are counted. */
+/** How often it is asked whether so many have gathered. */
 const MANY_INTERVAL_MS = 1_000;
 
 /** Go's units of time. */
@@ -104,6 +104,8 @@ export class AutoCompactor {
   #running = false;
   /** Revisions as they were, the oldest first; for periods. */
   readonly #samples: number[] = [];
+  /** The same, taken whenever many have come since the last: what of them is old enough does not wait for a sample's turn. */
+  readonly #marks: { readonly atMs: number; readonly revision: number }[] = [];
   /** What a compaction that succeeded, or was not needed any more, compacted to. */
   #last = 0;
   #lastAt = 0;
@@ -121,9 +123,7 @@ export class AutoCompactor {
       const count = (): number => this.#o.revision() - retention.revisions;
       this.#timers.push(
         clock.every(revisionIntervalMs, () => this.#compactNew(count())),
-        clock.every(MANY_INTERVAL_MS, () => {
-          if (this.#isMany(count())) this.#compact(count());
-        }),
+        clock.every(MANY_INTERVAL_MS, () => this.#compactMany(count())),
       );
       return;
     }
@@ -133,20 +133,34 @@ export class AutoCompactor {
     this.#waitMs = retention.ms;
     this.#samples.push(this.#o.revision());
     const sample = (): void => {
-      if (this.#samples.length === most && this.#isMany(this.#samples[0]!)) this.#compact(this.#samples[0]!);
-      else this.#period(intervalMs);
+      this.#period(intervalMs);
       this.#samples.push(this.#o.revision());
       if (this.#samples.length > most) this.#samples.shift();
     };
-    this.#timers.push(clock.every(sampleMs, sample));
+    const mark = (): void => {
+      if (this.#compactMany(this.#oldEnough(retention.ms))) this.#waitMs = intervalMs;
+    };
+    this.#timers.push(clock.every(sampleMs, sample), clock.every(MANY_INTERVAL_MS, mark));
   }
 
   stop(): void {
     for (const timer of this.#timers) timer.cancel();
   }
 
-  #isMany(to: number): boolean {
-    return to - Math.max(0, this.#o.compactRevision()) >= Math.max(MANY_REVISIONS, this.#o.keys());
+  /** False: not so many, or nothing was proposed. */
+  #compactMany(to: number): boolean {
+    const many = Math.max(MANY_REVISIONS, this.#o.keys());
+    return to - Math.max(0, this.#o.compactRevision()) >= many && this.#compact(to);
+  }
+
+  /** Marks the revision if many came since the last mark; returns the newest that was marked so long ago, 0 if none was. */
+  #oldEnough(ms: number): number {
+    const marks = this.#marks;
+    const [atMs, revision] = [this.#o.clock.now(), this.#o.revision()];
+    if (revision - (marks.at(-1)?.revision ?? 0) >= MANY_REVISIONS) marks.push({ atMs, revision });
+    while (marks.length > 1 && atMs - marks[1]!.atMs >= ms) marks.shift();
+    const oldest = marks[0];
+    return oldest !== undefined && atMs - oldest.atMs >= ms ? oldest.revision : 0;
   }
 
   #compactNew(to: number): void {

@@ -21,32 +21,34 @@ export interface CompactionRunnerOptions {
 
 export class CompactionRunner {
   readonly #o: CompactionRunnerOptions;
-  #run: Promise<void> | undefined;
+  #run: Promise<boolean> | undefined;
 
   constructor(options: CompactionRunnerOptions) {
     this.#o = options;
   }
 
-  /** Begins or goes on; resolves when nothing is left to drop and that is durable, or when the member stops. */
-  run(): Promise<void> {
+  /** Begins or goes on; true when nothing is left to drop and that is durable, false when the member stops before. */
+  run(): Promise<boolean> {
     this.#run ??= this.#dropAll();
     return this.#run;
   }
 
-  async #dropAll(): Promise<void> {
+  async #dropAll(): Promise<boolean> {
     const { applier, flusher, clock, running, onFailure } = this.#o;
     try {
       for (;;) {
         await new Promise<void>((resolve) => applier.atBoundary(resolve));
-        if (!running()) return;
-        // While another state is about to take this one's place there is nothing to do here.
-        const dropped = !flusher.isPaused && applier.machine.compactStep(STEP);
-        if (dropped || flusher.isFull) await flusher.flush();
-        if (dropped && !applier.machine.compactionPending) return;
+        if (!running()) return false;
+        const isDone = applier.machine.compactStep(STEP);
+        if (isDone || flusher.isFull) await flusher.flush();
+        if (!running()) return false;
+        // Paused, it flushed nothing: another state is about to take this one's place.
+        if (isDone && !flusher.isPaused && !applier.machine.compactionPending) return true;
         await new Promise<void>((resolve) => clock.after(PAUSE_MS, resolve));
       }
     } catch (error) {
       onFailure(error);
+      return false;
     } finally {
       // In the same turn as the last look: whoever asks from here on begins anew.
       this.#run = undefined;

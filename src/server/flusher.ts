@@ -112,7 +112,8 @@ export class Flusher {
 
   /** Resolves when what is applied now is durable. */
   flush(): Promise<void> {
-    if (this.#running !== undefined) return this.#running.then(() => this.flush());
+    // The one under way may have taken its buffer already; whichever is next, whoever begins it, takes all of now.
+    if (this.#running !== undefined) return this.#running.then(() => this.#running ?? this.flush());
     if (this.#stopped) return Promise.resolve();
     const running = this.#flush().finally(() => {
       this.#running = undefined;

@@ -59,8 +59,8 @@ export interface RouterOptions {
   readonly status: () => Promise<Result>;
   /** Fetches records of the state from this key on, so that reads find them in memory; returns how many. */
   readonly readAhead: (key: Uint8Array) => Promise<number>;
-  /** Begins or goes on with dropping what a compaction allows; resolves when nothing is left to drop. */
-  readonly compacted: () => Promise<void>;
+  /** Begins or goes on with dropping what a compaction allows; false if the member stops before all of it is gone. */
+  readonly compacted: () => Promise<boolean>;
 }
 
 interface Steps<R> {
@@ -112,7 +112,7 @@ export class Router {
         checkCompact(request);
         const response = await this.#write(request, deadline, options);
         const dropped = this.#o.compacted();
-        if (request.physical) await dropped;
+        if (request.physical && !(await dropped)) throw new StoreError("STOPPED", { outcome: "applied" });
         return response;
       }
       case "leaseGrant":

@@ -58,7 +58,7 @@ export interface ChannelOptions {
   /** Calls under way at one time, and the bytes of their requests; the server's own limits hold too. */
   readonly maxCalls?: number | undefined;
   readonly maxCallBytes?: number | undefined;
-  /** A server that has been silent for as long is pinged; later where nothing is awaited of it. Default 1,000. */
+  /** A server that has been silent for as long is pinged; later where nothing is awaited of it. Default 1,000, at most 10,000. */
   readonly keepAliveTimeMs?: number | undefined;
   /** One that stays silent for as long after that counts as lost. Default 3,000. */
   readonly keepAliveTimeoutMs?: number | undefined;
@@ -80,11 +80,9 @@ const GRACE_MS = 200;
 /** Beats of the watch over a silent server in one `keepAliveTimeMs`, at the least. */
 const BEATS = 2;
 const BEAT_MAX_MS = 2_500;
-/** Longer is never, as far as anybody can tell. */
-const KEEP_ALIVE_MAX_MS = 2 ** 31;
 /** Who has itself said nothing for as many `keepAliveTimeMs` pings too. */
 const MUTE_TIMES = 5;
-/** But after no more than the first, unless `keepAliveTimeMs` is longer, and never after more than the second. */
+/** But after no more than the first, unless `keepAliveTimeMs` is longer, which never is longer than the second. */
 const MUTE_MS = 5_000;
 const MUTE_MAX_MS = 10_000;
 
@@ -217,14 +215,14 @@ class SocketChannel implements ClientChannel {
       this.#end = resolve;
     });
     this.#deadlines = new DeadlineTimer(this.#clock, (now) => this.#expire(now));
-    const pingAfterMs = Math.min(options.keepAliveTimeMs ?? 1_000, KEEP_ALIVE_MAX_MS);
+    const pingAfterMs = Math.min(options.keepAliveTimeMs ?? 1_000, MUTE_MAX_MS);
     const beatMs = Math.min(pingAfterMs / BEATS, BEAT_MAX_MS);
     const silentMs = options.keepAliveTimeoutMs ?? 3_000;
     // Half a beat early: where the beat that is due is early by less, the next would be late by a whole one.
-    this.#muteMs = Math.min(MUTE_TIMES * pingAfterMs, Math.max(pingAfterMs, MUTE_MS), MUTE_MAX_MS) - beatMs / 2;
+    this.#muteMs = Math.min(MUTE_TIMES * pingAfterMs, Math.max(pingAfterMs, MUTE_MS)) - beatMs / 2;
     this.#spokeAt = this.#clock.now();
     this.#pingBeats = Math.ceil(pingAfterMs / beatMs);
-    // The beat after a late one comes early: one alone would leave no time to answer.
+    // The beat after a late one may come at once: one alone would leave no time to answer.
     this.#lostBeats = this.#pingBeats + Math.max(BEATS, Math.ceil(silentMs / beatMs));
     this.#suspectMs = silentMs / 3;
     this.#beat = this.#clock.every(beatMs, () => this.#watch());

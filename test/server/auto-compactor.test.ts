@@ -12,7 +12,7 @@ import { SimulatedCluster, SimulatedWorld } from "../../src/testing/index.ts";
 const SELF = memberId(1n);
 const MINUTE = 60_000;
 
-/** A store that grows by a revision each second, or `perSecond`, and a leadership in the test's hand. */
+/** A store that grows by a revision each second, or as told, and a leadership in the test's hand. */
 class Rig {
   readonly world = new SimulatedWorld({ seed: 1 });
   readonly compacted: { readonly atMs: number; readonly revision: number }[] = [];
@@ -23,7 +23,7 @@ class Rig {
   keys = 1;
   readonly #compactor: AutoCompactor;
 
-  constructor(retention: Retention, perSecond = 1) {
+  constructor(retention: Retention, grown: (seconds: number) => number = (seconds) => seconds) {
     const { clock } = this.world;
     let compactRevision = -1;
     this.#compactor = new AutoCompactor({
@@ -31,7 +31,7 @@ class Rig {
       revisionIntervalMs: 5 * MINUTE,
       clock,
       log: silent,
-      revision: () => 1 + Math.floor((clock.now() / 1_000) * perSecond),
+      revision: () => 1 + Math.floor(grown(clock.now() / 1_000)),
       compactRevision: () => compactRevision,
       keys: () => this.keys,
       soft: () => this.soft,
@@ -122,7 +122,7 @@ describe("many revisions do not wait for the interval", () => {
   const seconds = (rig: Rig): string[] => rig.compacted.map(({ atMs, revision: at }) => `${atMs / 1_000} ${at}`);
 
   test("where revisions are counted", async () => {
-    const rig = new Rig({ mode: "revision", revisions: 1_000 }, 40_000);
+    const rig = new Rig({ mode: "revision", revisions: 1_000 }, (now) => 40_000 * now);
     await rig.run(9.5 / 60);
     // 100,000 and what is kept are there after 2.6 seconds, and so many again each 2.5.
     expect(seconds(rig)).toEqual(["3 119001", "6 239001", "9 359001"]);
@@ -133,15 +133,26 @@ describe("many revisions do not wait for the interval", () => {
   });
 
   test("nor of a period, which is kept all the same", async () => {
-    const rig = new Rig({ mode: "periodic", ms: 10 * MINUTE }, 2_000);
-    await rig.run(14.5);
-    // As without it at first; then each sample that is old enough.
-    expect(rig.compacted.map(({ atMs, revision: at }) => `${atMs / MINUTE} ${(at - 1) / 120_000}`)).toEqual([
-      "10 0",
-      "12 1",
-      "13 2",
-      "14 3",
-    ]);
+    const rig = new Rig({ mode: "periodic", ms: 10 * MINUTE }, (now) => 2_000 * now);
+    await rig.run(800 / 60);
+    // The first as without it; then 100,000 at a time, each ten minutes after it was reached.
+    expect(seconds(rig)).toEqual(["600 1", "650 100001", "700 200001", "750 300001", "800 400001"]);
+    rig.keys = 1_000_000;
+    await rig.run(500 / 60);
+    expect(seconds(rig)).toEqual(["1300 1400001"]);
+  });
+
+  test("and the regular ones go on in between", async () => {
+    const hour = 60 * MINUTE;
+    // Many in the first hour, few from then on.
+    const rig = new Rig({ mode: "periodic", ms: 10 * hour }, (now) => (now < 3_600 ? 50 * now : 180_000 + now - 3_600));
+    rig.soft = { ...rig.soft, role: "follower" };
+    await rig.run(10.55 * 60);
+    rig.soft = { ...rig.soft, role: "leader" };
+    await rig.run(4 * 60);
+    const hours = rig.compacted.map(({ atMs }) => (atMs / hour).toFixed(1));
+    expect(hours).toEqual(["10.6", "11.6", "12.6", "13.6", "14.5"].slice(0, hours.length));
+    expect(hours.length).toBeGreaterThanOrEqual(4);
   });
 });
 

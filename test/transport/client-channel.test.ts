@@ -472,20 +472,61 @@ describe("a silent server", () => {
     expect(afterMs).toBeLessThan(5_000);
   });
 
-  test("is found dead by calls that each give up sooner than that takes", async () => {
+  test.each([0, 250])(
+    "is found dead by calls that each give up sooner than that takes, %i ms apart",
+    async (pauseMs) => {
+      const rig = await Rig.open();
+      const channel = await rig.channel();
+      await rig.world.runFor(2_000);
+      rig.world.network.cut("server", "client");
+      const begun = rig.world.clock.now();
+      for (let code: unknown = "TIMEOUT"; code === "TIMEOUT"; ) {
+        code = (await rig.failure(channel.call(put("a"), { timeoutMs: 50 }))).error.code;
+        await rig.world.runFor(pauseMs);
+        expect(rig.world.clock.now() - begun).toBeLessThan(6_000);
+      }
+    },
+  );
+
+  test("has time to answer the ping of a client that comes late to it", async () => {
     const rig = await Rig.open();
-    const channel = await rig.channel();
-    await rig.world.runFor(2_000);
-    rig.world.network.cut("server", "client");
-    const begun = rig.world.clock.now();
-    for (let code: unknown = "TIMEOUT"; code === "TIMEOUT"; ) {
-      code = (await rig.failure(channel.call(put("a"), { timeoutMs: 300 }))).error.code;
+    const channel = await rig.channel({ keepAliveTimeMs: 5_000, keepAliveTimeoutMs: 100 });
+    let closed = false;
+    void channel.closed.then(() => {
+      closed = true;
+    });
+    const call = channel.call(put("a"), { timeoutMs: 600_000 });
+    await rig.until(() => rig.held.length === 1);
+    // Beats every 2,500 ms: of the second, which pings, and of the third, which comes right behind it.
+    for (let offset = 7_480; offset < 7_500; offset++) {
+      await rig.world.runFor(4_800);
+      rig.world.host("client").pause();
+      await rig.world.runFor(offset - 4_800);
+      rig.world.host("client").resume();
+      await rig.world.runFor(10_000 - offset);
+      expect(closed, `resumed after ${offset} ms`).toBe(false);
     }
-    expect(rig.world.clock.now() - begun).toBeLessThan(6_000);
+    rig.held[0]!.resolve(PUT_ANSWER);
+    await rig.world.settle(call);
   });
 
-  test.each([200, 8_000, 60_000])(
-    "a client that asks nothing lives on, with keepAliveTimeMs %i",
+  test("hears of its client in time, whatever the client said last and when", async () => {
+    const rig = await Rig.open();
+    const channel = await rig.channel({ keepAliveTimeMs: 10_000 });
+    for (let offset = 200; offset < 2_500; offset += 300) {
+      await rig.world.runFor(10_000 - (rig.world.clock.now() % 2_500) + offset);
+      const call = channel.call(put("a"), { timeoutMs: 1_000 });
+      await rig.until(() => rig.held.length === 1);
+      rig.held.pop()!.resolve(PUT_ANSWER);
+      await rig.world.settle(call);
+      const [spoken, at] = [rig.sentByClients.length, rig.world.clock.now()];
+      await rig.until(() => rig.sentByClients.length > spoken);
+      expect(rig.world.clock.now() - at, `offset ${offset}`).toBeLessThan(10_000 + 2_500 / 2);
+    }
+  });
+
+  test.each([200, 8_000, 60_000, Number.POSITIVE_INFINITY])(
+    "a client that asks nothing lives on, with keepAliveTimeMs %f",
     async (keepAliveTimeMs) => {
       const rig = await Rig.open();
       const channel = await rig.channel({ keepAliveTimeMs });
