@@ -35,8 +35,9 @@ type result struct {
 }
 
 const (
-	errorPause  = 10 * time.Millisecond
-	failOverPut = 20 * time.Millisecond
+	errorPause    = 10 * time.Millisecond
+	fillErrorsMax = 10_000
+	failOverPut   = 20 * time.Millisecond
 	// Linux counts processor time in hundredths.
 	ticksPerSecond = 100
 )
@@ -151,7 +152,13 @@ func fill(of func(int) *clientv3.Client, name func(uint64) string) result {
 			value := newValues(*valueBytes, newRandom(i))
 			for n := next.Add(1) - 1; n < int64(*keys); n = next.Add(1) - 1 {
 				at := time.Now()
-				check(put(of(i), name(uint64(n)), value.next()))
+				for err := put(of(i), name(uint64(n)), value.next()); err != nil; err = put(of(i), name(uint64(n)), value.next()) {
+					// What is to be filled is filled in the end: etcd too refuses what comes faster than it applies.
+					if errors.Add(1) > fillErrorsMax {
+						check(err)
+					}
+					time.Sleep(errorPause)
+				}
 				latencies[i] = append(latencies[i], milliseconds(time.Since(at)))
 			}
 		}()

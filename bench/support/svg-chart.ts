@@ -28,10 +28,11 @@ export function svg(charts: readonly Chart[]): string {
   const colour = (name: string): string => COLOURS[names.indexOf(name) % COLOURS.length]!;
   const width = charts.length * WIDTH;
   const height = HEIGHT + 26;
+  const apart = Math.min(110, (width - LEFT) / names.length);
   const legend = names.map(
     (name, i) =>
-      `<circle cx="${LEFT + i * 110}" cy="${HEIGHT + 10}" r="4" fill="${colour(name)}"/>` +
-      text(LEFT + 9 + i * 110, HEIGHT + 14, name),
+      `<circle cx="${LEFT + i * apart}" cy="${HEIGHT + 10}" r="4" fill="${colour(name)}"/>` +
+      text(LEFT + 9 + i * apart, HEIGHT + 14, name),
   );
   return [
     `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" width="${width}" height="${height}" font-family="sans-serif" font-size="11">`,
