@@ -167,9 +167,9 @@ describe("locks, elections and configs under faults keep their promises", () => 
   const drawn = commitSeed();
   const SEEDS = {
     lock: [51, 52, drawn],
-    election: [55, drawn],
-    "lock-service": [61, drawn],
-    "election-service": [63, drawn],
+    election: [55, 58, drawn],
+    "lock-service": [61, 62, drawn],
+    "election-service": [63, 64, drawn],
     config: [57, drawn],
   } as const;
   const PROMISES = [
@@ -186,9 +186,10 @@ describe("locks, elections and configs under faults keep their promises", () => 
         if (!("fast clock" in faults)) expect(verdicts).toHaveProperty(["one holder at a time"]);
         for (const promise of PROMISES) expect(verdicts).toHaveProperty([promise]);
         if (workload.startsWith("election")) expect(verdicts).toHaveProperty(["observers see leaders in order"]);
+        if (seed === drawn) continue;
         for (const name of ["turns", "lost", "stops"] as const) totals[name] += figures[name] ?? 0;
       }
-      // What is never lost is not tested.
+      // What is never lost is not tested. By the fixed seeds alone: what a commit draws may be a quiet run.
       expect(totals.turns).toBeGreaterThan(20);
       expect(totals.lost).toBeGreaterThan(0);
       expect(totals.stops).toBeGreaterThan(5);
